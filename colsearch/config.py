@@ -1,0 +1,1 @@
+"""Settings of an index, fixed when it is created."""

@@ -1,0 +1,1 @@
+"""MaxSim kernels: late-interaction scores over token vectors and over their codes."""
