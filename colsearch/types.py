@@ -1,6 +1,8 @@
 """The few types that cross module borders."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -41,6 +43,15 @@ class TokenVectors:
 
 
 @dataclass(frozen=True, slots=True)
+class Document:
+    """One stored or to-be-stored document; text is None for vectors-only documents."""
+
+    id: DocId
+    text: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """One result of a search: its score is MaxSim over the stored codes."""
 
@@ -48,3 +59,29 @@ class Hit:
     score: float
     text: str | None = field(default=None, repr=False)
     metadata: dict[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(slots=True)
+class Profile:
+    """What one search did: counters, and wall milliseconds per stage."""
+
+    n_candidates: int = 0
+    n_scored: int = 0
+    n_tokens_scored: int = 0
+    bytes_read: int = 0
+    stage_ms: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the wall time of the block to `stage_ms[name]`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stage_ms[name] = self.stage_ms.get(name, 0.0) + (time.perf_counter() - start) * 1e3
+
+
+class Hits(list[Hit]):
+    """The hits of one query, best first; `profile` is set when the search was asked for it."""
+
+    profile: Profile | None = None

@@ -1,0 +1,160 @@
+"""What callers hand over, checked once at the border: ids, texts, metadata, token vectors, queries."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from colsearch.errors import DocumentError, ShapeError, VectorError
+from colsearch.types import F32, DocId, Document, Metadata, TokenVectors
+
+Query: TypeAlias = str | F32
+MAX_QUERY_TOKENS = 8192
+MAX_METADATA_BYTES = 1 << 20
+_INT64 = range(-(2**63), 2**63)
+_END = object()
+
+
+def checked_id(value: object) -> DocId:
+    """A document id as it will be stored: a non-empty string or a 64-bit integer."""
+    if isinstance(value, np.integer):
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value not in _INT64:
+            raise DocumentError(f"id {value} does not fit into 64 bits; use a string")
+        return value
+    if isinstance(value, str) and value:
+        return checked_text(value, where=f"id {value!r}")
+    raise DocumentError(f"an id is a non-empty string or an integer, not {value!r}")
+
+
+def checked_text(text: object, *, where: str) -> str:
+    """The text itself, if it can be written as UTF-8."""
+    if not isinstance(text, str):
+        raise DocumentError(f"{where}: a text is a str, not {type(text).__name__}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DocumentError(
+            f"{where}: lone surrogate at character {error.start}; decode the source with errors='replace'"
+        ) from None
+    return text
+
+
+def checked_metadata(metadata: Metadata | None, *, where: str) -> dict[str, Any]:
+    """A plain dict that survives a round trip through JSON."""
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, Mapping):
+        raise DocumentError(f"{where}: metadata is a mapping, not {type(metadata).__name__}")
+    try:
+        encoded = json.dumps(dict(metadata), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DocumentError(f"{where}: metadata cannot be stored as JSON: {error}") from None
+    if len(encoded) > MAX_METADATA_BYTES:
+        raise DocumentError(f"{where}: metadata of {len(encoded)} bytes; at most {MAX_METADATA_BYTES}")
+    plain: dict[str, Any] = json.loads(encoded)
+    return plain
+
+
+def documents(
+    texts: Iterable[str | None] | None,
+    ids: Iterable[DocId] | None,
+    metadata: Iterable[Metadata | None] | None,
+    *,
+    first_id: int,
+) -> Iterator[Document]:
+    """Walk texts, ids and metadata in step, in constant memory; ids count up from first_id if not given."""
+    columns = {"texts": texts, "ids": ids, "metadata": metadata}
+    given = {name: iter(column) for name, column in columns.items() if column is not None}
+    for n in _count():
+        row = {name: next(column, _END) for name, column in given.items()}
+        ended = [name for name, value in row.items() if value is _END]
+        if ended:
+            if len(ended) < len(row):
+                others = ", ".join(name for name in row if name not in ended)
+                raise DocumentError(f"{', '.join(ended)} ended after {n} entries, but {others} went on")
+            return
+        document_id = checked_id(row["ids"]) if ids is not None else first_id + n
+        where = f"document {document_id!r}"
+        text = row.get("texts")
+        yield Document(
+            document_id,
+            None if text is None else checked_text(text, where=where),
+            checked_metadata(row.get("metadata"), where=where),
+        )
+
+
+def _count() -> Iterator[int]:
+    n = 0
+    while True:
+        yield n
+        n += 1
+
+
+def token_array(vectors: object, dim: int, *, where: str) -> F32:
+    """(n_tokens, dim) float32, C-contiguous, finite and without zero rows; accepts tensors."""
+    if hasattr(vectors, "detach"):
+        vectors = vectors.detach().to("cpu").float().numpy()
+    try:
+        array = np.asarray(vectors)
+    except ValueError:
+        raise ShapeError(
+            f"{where}: token vectors are one (n_tokens, {dim}) array, not a ragged list"
+        ) from None
+    if array.ndim == 2 and array.shape[0] == 0:
+        return np.empty((0, dim), np.float32)
+    if array.ndim != 2 or array.shape[1] != dim:
+        raise ShapeError(
+            f"{where}: token vectors have shape {array.shape}, the index wants (n_tokens, {dim}); "
+            "was it built with another encoder?"
+        )
+    if array.dtype.kind not in "fiu":
+        raise ShapeError(f"{where}: token vectors are numbers, not {array.dtype}")
+    array = np.ascontiguousarray(array, dtype=np.float32)
+    check_rows(array, where=where)
+    return array
+
+
+def check_rows(vectors: F32, *, where: str) -> None:
+    """Raise VectorError if a row holds NaN or infinity, or is all zeros."""
+    norms = np.einsum("ij,ij->i", vectors, vectors)
+    bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
+    if bad.size:
+        row = int(bad[0])
+        what = "is all zeros" if norms[row] == 0 else "holds NaN, infinity or values too large to square"
+        raise VectorError(f"{where}: token {row} {what}; leave it out before adding the document")
+
+
+def as_queries(query: Query | Sequence[Query]) -> tuple[list[Query], bool]:
+    """The queries as a list, and whether the caller gave a single one."""
+    if isinstance(query, str) or getattr(query, "ndim", None) == 2:
+        return [query], True  # type: ignore[list-item]
+    if getattr(query, "ndim", None) == 1:
+        raise ShapeError("a query of token vectors has shape (n_tokens, dim); this array has one dimension")
+    if not isinstance(query, Iterable):
+        raise DocumentError(f"a query is a text or token vectors, not {type(query).__name__}")
+    return list(query), False
+
+
+def checked_query(vectors: object, dim: int) -> F32:
+    """The token vectors of one query: at least one and at most 8,192 tokens."""
+    array = token_array(vectors, dim, where="query")
+    if not 1 <= len(array) <= MAX_QUERY_TOKENS:
+        raise ShapeError(f"a query has 1 to {MAX_QUERY_TOKENS} tokens, this one has {len(array)}")
+    return array
+
+
+def checked_k(k: int) -> int:
+    """A number of hits: an integer of at least 1."""
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise DocumentError(f"k must be an integer of at least 1, not {k!r}")
+    return int(k)
+
+
+def flatten(batch: Sequence[F32], dim: int) -> TokenVectors:
+    """Several documents' token vectors end to end."""
+    doclens = np.array([len(vectors) for vectors in batch], np.int64)
+    vectors = np.concatenate(batch) if doclens.sum() else np.empty((0, dim), np.float32)
+    return TokenVectors(vectors, doclens)
