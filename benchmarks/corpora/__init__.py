@@ -1,0 +1,1 @@
+"""Where the texts come from, and their token vectors."""
