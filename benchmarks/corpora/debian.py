@@ -1,0 +1,240 @@
+"""Debian package descriptions as a known-item collection: short description -> long description.
+
+`python -m benchmarks.corpora.debian build --packages F --translations F OUT` makes it from a package index:
+
+    apt-cache dumpavail > packages
+    curl -s http://deb.debian.org/debian/dists/bookworm/main/i18n/Translation-en.xz | xz -d > translations
+
+and `verify FOLDER` compares a copy with the frozen checksums. What is shipped was made from Debian 12.15.
+
+Two descriptions of a package say the same thing in different words, one short and one long, written by a
+person who wanted it to be found: a query and its one right answer, 30,815 times, in free texts.
+"""
+
+import argparse
+import collections
+import hashlib
+import json
+import lzma
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parents[2] / "examples" / "data" / "debian"
+N_TEST_QUERIES, N_DEV_QUERIES = 2_000, 1_000
+MAX_PER_SOURCE = 12
+TRAIN_SHARE = 0.15
+TEXT_CHARACTERS = range(60, 1201)
+
+# Of the uncompressed files, so that another compressor may pack them.
+CHECKSUMS = {
+    "corpus.jsonl.xz": "ececbaea4db5ca5b81fd871d802e6066884820658866feb6293d8a69039af114",
+    "queries.jsonl.xz": "a2e6d586c72b3c5609f46e65b79f6951a3d7df42f59ab88809323bc2abb26645",
+    "qrels/test.tsv": "24355c53e8d3e2aa6f70aa3cb1d5a75ee42da2ec673907c1553cdb34013d75d7",
+    "qrels/dev.tsv": "e81cc6b1e5dd2e79dd55e4c407e3cdc4b3dd13680b8a23908a46bc5fee28ae16",
+    "train-pairs.jsonl.xz": "0cdee08336ae366da3556786dfb5d51c7b4cf8f46f2d2b569288331b25a4a4eb",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One binary package; `source` groups the packages built from the same upstream."""
+
+    name: str
+    source: str
+    short: str
+    long: str
+
+    @property
+    def text(self) -> str:
+        """First paragraph of the long description: the rest is boilerplate shared by its siblings."""
+        return self.long.split("\n")[0]
+
+
+def build(packages: Path, translations: Path, out: Path) -> None:
+    """Write the collection to `out`: BEIR layout, each file compressed, and SHA256SUMS."""
+    sources = dict(read_sources(packages.read_text(encoding="utf-8")))
+    described = read_descriptions(translations.read_text(encoding="utf-8"), sources)
+    test, train = split(select(described))
+    files = dict(collection_files(test, train))
+    out.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(pack(content) if name.endswith(".xz") else content)
+    write_sums(out, files)
+
+
+def read_sources(index: str) -> Iterator[tuple[str, str]]:
+    """(package, its source package) from an index in the format of `Packages`."""
+    for block in index.split("\n\n"):
+        name = re.search(r"^Package: (.*)$", block, re.M)
+        source = re.search(r"^Source: (\S+)", block, re.M)
+        if name:
+            yield name[1], source[1] if source else name[1]
+
+
+def read_descriptions(index: str, sources: Mapping[str, str]) -> Iterator[Package]:
+    """Packages with both descriptions, from an index in the format of `Translation-en`."""
+    for block in index.split("\n\n"):
+        name = re.search(r"^Package: (.*)$", block, re.M)
+        description = re.search(r"^Description-en: (.*)\n((?: .*\n?)*)", block, re.M)
+        if name and description:
+            long = "\n".join(paragraphs(description[2]))
+            if len(long) >= TEXT_CHARACTERS.start:
+                yield Package(name[1], sources.get(name[1], name[1]), description[1].strip(), long)
+
+
+def paragraphs(description: str) -> list[str]:
+    """A line with a lone dot separates paragraphs (Debian Policy 5.6.13); lines of one are joined."""
+    split_lines: list[list[str]] = [[]]
+    for line in map(str.strip, description.split("\n")):
+        if line == ".":
+            split_lines.append([])
+        elif line:
+            split_lines[-1].append(line)
+    return [" ".join(lines) for lines in split_lines if lines]
+
+
+def select(packages: Iterable[Package]) -> list[Package]:
+    """Packages whose long text is theirs alone and whose short text nobody shares, by name."""
+    ordered = sorted(
+        packages, key=lambda package: (package.name, package.source, package.short, package.long)
+    )
+    distinct = list(_first_of_each(ordered, key=lambda package: re.sub(r"\W+", " ", package.long.lower())))
+    n_with_short = collections.Counter(_words(package.short) for package in distinct)
+    answerable = (
+        package
+        for package in distinct
+        if len(package.text) in TEXT_CHARACTERS and n_with_short[_words(package.short)] == 1
+    )
+    told_apart = _first_of_each(answerable, key=lambda package: _words(package.text))
+    # Two versions of a package may be described differently; an id names one document.
+    return list(_first_of_each(told_apart, key=lambda package: package.name))
+
+
+def split(packages: Iterable[Package]) -> tuple[list[Package], list[Package]]:
+    """(test, train), apart by source package, so that no sibling of a test text is trained on."""
+    by_source: dict[str, list[Package]] = {}
+    for package in sorted(packages, key=lambda package: (len(package.name), package.name)):
+        by_source.setdefault(package.source, []).append(package)
+    test: list[Package] = []
+    train: list[Package] = []
+    for source, siblings in by_source.items():
+        if _draw(source) < TRAIN_SHARE:
+            train += siblings
+        else:
+            # A few sources build hundreds of near-identical packages (language packs, plugins).
+            test += siblings[:MAX_PER_SOURCE]
+    return sorted(test, key=lambda package: package.name), sorted(train, key=lambda package: package.name)
+
+
+def collection_files(test: list[Package], train: list[Package]) -> Iterator[tuple[str, bytes]]:
+    """(file name, uncompressed content) of everything that is shipped."""
+    drawn = sorted(test, key=lambda package: _draw("q" + package.name))
+    parts = {
+        "test": drawn[:N_TEST_QUERIES],
+        "dev": drawn[N_TEST_QUERIES : N_TEST_QUERIES + N_DEV_QUERIES],
+    }
+    yield (
+        "corpus.jsonl.xz",
+        _lines(
+            {"_id": package.name, "title": "", "text": package.text, "metadata": {"source": package.source}}
+            for package in test
+        ),
+    )
+    yield (
+        "queries.jsonl.xz",
+        _lines(
+            {"_id": query_id(package), "text": package.short} for part in parts.values() for package in part
+        ),
+    )
+    for name, part in parts.items():
+        judged = "".join(f"{query_id(package)}\t{package.name}\t1\n" for package in part)
+        yield f"qrels/{name}.tsv", ("query-id\tcorpus-id\tscore\n" + judged).encode()
+    yield (
+        "train-pairs.jsonl.xz",
+        _lines(
+            {"_id": package.name, "source": package.source, "query": package.short, "text": package.text}
+            for package in train
+        ),
+    )
+
+
+def query_id(package: Package) -> str:
+    """Apart from the document's: BEIR's and MTEB's evaluators drop a hit that is named like its query."""
+    return f"q-{package.name}"
+
+
+def pack(content: bytes) -> bytes:
+    return lzma.compress(
+        content, format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC64, preset=9 | lzma.PRESET_EXTREME
+    )
+
+
+def unpack(path: Path) -> bytes:
+    return lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
+
+
+def write_sums(folder: Path, names: Iterable[str]) -> None:
+    """As `sha256sum` writes them, of the files as they lie there."""
+    sums = (f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in sorted(names))
+    (folder / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
+
+
+def verify(folder: Path = FOLDER) -> list[str]:
+    """Names of the files whose content is not the frozen one; empty when all is well."""
+    return [
+        name
+        for name, digest in CHECKSUMS.items()
+        if not (folder / name).exists() or hashlib.sha256(unpack(folder / name)).hexdigest() != digest
+    ]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    building = commands.add_parser("build")
+    building.add_argument("--packages", type=Path, required=True)
+    building.add_argument("--translations", type=Path, required=True)
+    building.add_argument("out", type=Path)
+    verifying = commands.add_parser("verify")
+    verifying.add_argument("folder", type=Path, nargs="?", default=FOLDER)
+    options = parser.parse_args(arguments)
+    folder = options.folder if options.command == "verify" else options.out
+    if options.command == "build":
+        build(options.packages, options.translations, options.out)
+    differing = verify(folder)
+    print(
+        f"{folder}: " + (f"differs from the frozen collection in {differing}" if differing else "as frozen")
+    )
+    return 1 if differing else 0
+
+
+def _first_of_each(packages: Iterable[Package], key: Callable[[Package], str]) -> Iterator[Package]:
+    seen: set[str] = set()
+    for package in packages:
+        if key(package) not in seen:
+            seen.add(key(package))
+            yield package
+
+
+def _words(text: str) -> str:
+    return re.sub(r"\W+", " ", text.lower()).strip()
+
+
+def _draw(text: str) -> float:
+    """A number in [0, 1) that only the text decides: stable under additions elsewhere, unlike a shuffle."""
+    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 2**32
+
+
+def _lines(records: Iterable[Mapping[str, object]]) -> bytes:
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
