@@ -1,0 +1,205 @@
+"""The arithmetic of this package in plain NumPy, slow and clear: what every kernel must equal.
+
+The integer functions are exact: each kernel, on every instruction set, returns these very bits.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colsearch_kernels.codes import (
+    F32,
+    I64,
+    QUERY_MAX,
+    U8,
+    Codes,
+    QuantizedQuery,
+)
+from colsearch_kernels.errors import KernelInputError
+
+
+def maxsim(query: NDArray[np.generic], vectors: NDArray[np.generic], doclens: I64) -> F32:
+    """MaxSim in float64, rounded once: the truth for the float kernels, which may differ by rounding.
+
+    Args:
+        query: (n_query_tokens, dim) of any float type.
+        vectors: (n_tokens, dim) of any float type, the documents' tokens end to end.
+        doclens: (n_docs,) tokens per document; sums to n_tokens.
+    Returns: (n_docs,) float32; -inf for a document without tokens.
+    Source: Khattab & Zaharia 2020, eq. 3.
+    """
+    offsets = np.concatenate([[0], np.cumsum(doclens)])
+    scores = np.full(len(doclens), -np.inf)
+    for doc in range(len(doclens)):
+        tokens = vectors[offsets[doc] : offsets[doc + 1]].astype(np.float64)
+        if len(tokens):
+            scores[doc] = (query.astype(np.float64) @ tokens.T).max(axis=1).sum()
+    return scores.astype(np.float32)
+
+
+def pack_plane(values: U8, bits: int) -> U8:
+    """(n_tokens, padded_dim) integers below 2**bits -> (n_tokens, padded_dim * bits / 8) plane bytes."""
+    if bits == 6:
+        high, low = values >> np.uint8(2), values & np.uint8(3)
+        return np.concatenate([pack_plane(high, 4), pack_plane(low, 2)], axis=1)
+    n_shifts = 8 // bits
+    by_word = values.reshape(len(values), values.shape[1] // (4 * n_shifts), n_shifts, 4)
+    packed: U8 = np.bitwise_or.reduce(by_word << _shifts(bits), axis=2)
+    return packed.reshape(len(values), values.shape[1] * bits // 8)
+
+
+def unpack_plane(plane: U8, bits: int) -> U8:
+    """Inverse of `pack_plane`."""
+    if bits == 6:
+        # Of 6/8 bytes per dim, the 4-bit block is the first two thirds.
+        split = plane.shape[1] * 2 // 3
+        return (unpack_plane(plane[:, :split], 4) << np.uint8(2)) | unpack_plane(plane[:, split:], 2)
+    words = plane.reshape(len(plane), plane.shape[1] // 4, 1, 4)
+    values: U8 = (words >> _shifts(bits)) & np.uint8((1 << bits) - 1)
+    return values.reshape(len(plane), plane.shape[1] * 8 // bits)
+
+
+def _shifts(bits: int) -> U8:
+    """(8 / bits, 1) shifts of one 32-bit word, against the four bytes of each."""
+    shifts: U8 = (np.arange(8 // bits) * bits).astype(np.uint8)
+    return shifts[:, None]
+
+
+def pack(values: U8, plane_bits: tuple[int, ...]) -> tuple[U8, ...]:
+    """Split (n_tokens, padded_dim) integers of sum(plane_bits) bits into planes, high bits first."""
+    planes = []
+    below = sum(plane_bits)
+    for bits in plane_bits:
+        below -= bits
+        planes.append(pack_plane((values >> np.uint8(below)) & np.uint8((1 << bits) - 1), bits))
+    return tuple(planes)
+
+
+def unpack(
+    planes: tuple[U8, ...], plane_bits: tuple[int, ...], n_planes: int | None = None
+) -> tuple[U8, int]:
+    """The integers that the first `n_planes` planes make, (n_tokens, padded_dim), and their bits."""
+    n_planes = checked_n_planes(n_planes, plane_bits)
+    values = unpack_plane(planes[0], plane_bits[0])
+    for plane, bits in zip(planes[1:n_planes], plane_bits[1:n_planes]):
+        values = (values << np.uint8(bits)) | unpack_plane(plane, bits)
+    return values, sum(plane_bits[:n_planes])
+
+
+def checked_n_planes(n_planes: int | None, plane_bits: tuple[int, ...]) -> int:
+    """How many planes to read; None is all of them."""
+    if n_planes is None:
+        return len(plane_bits)
+    if not 1 <= n_planes <= len(plane_bits):
+        raise KernelInputError(
+            f"n_planes must be 1..{len(plane_bits)} for planes {plane_bits}, not {n_planes}"
+        )
+    return n_planes
+
+
+def decode(codes: Codes, n_planes: int | None = None) -> F32:
+    """(n_tokens, padded_dim) float32: the rotated vectors that the codes stand for."""
+    n_planes = checked_n_planes(n_planes, codes.plane_bits)
+    values, bits = unpack(codes.planes, codes.plane_bits, n_planes)
+    odd = 2 * values.astype(np.int32) - (2**bits - 1)
+    widths = codes.widths[n_planes - 1].view(np.float16).astype(np.float32)
+    decoded: F32 = odd.astype(np.float32) * widths[:, None] * np.float32(2.0 ** -(bits + 1))
+    return decoded
+
+
+def quantize_query(rotated: F32) -> QuantizedQuery:
+    """Put each rotated query token on its own grid of -63..63.
+
+    Args:
+        rotated: (n_query_tokens, padded_dim) float32, finite.
+    """
+    scales = np.abs(rotated).max(axis=1) / np.float32(QUERY_MAX)
+    divisors = np.where(scales > 0, scales, np.float32(1))[:, None]
+    values = np.clip(np.rint(rotated / divisors), -QUERY_MAX, QUERY_MAX)
+    # A token whose scale underflows to zero counts for nothing.
+    values[scales == 0] = 0
+    return QuantizedQuery(values.astype(np.int8), scales)
+
+
+def similarities(query: QuantizedQuery, codes: Codes, ordinal: int, n_planes: int | None = None) -> F32:
+    """(n_query_tokens, doclen) float32: dot products of one document's codes with the query *values*.
+
+    The query token's scale is left out: it is the same for all document tokens, so the best token does not
+    depend on it, and the score takes it in float64.
+    """
+    n_planes = checked_n_planes(n_planes, codes.plane_bits)
+    tokens = slice(int(codes.offsets[ordinal]), int(codes.offsets[ordinal + 1]))
+    values, bits = unpack(tuple(plane[tokens] for plane in codes.planes), codes.plane_bits, n_planes)
+    widths = codes.widths[n_planes - 1][tokens].view(np.float16).astype(np.float32)
+    integer_query = query.values.astype(np.int64)
+    acc = 2 * (integer_query @ values.T.astype(np.int64))
+    acc -= (2**bits - 1) * integer_query.sum(axis=1)[:, None]
+    # The power of two is exact, so only int32 -> float32 and the product with the width round.
+    similarity: F32 = acc.astype(np.float32) * widths * np.float32(2.0 ** -(bits + 1))
+    return similarity
+
+
+def score_codes(
+    query: QuantizedQuery, codes: Codes, *, ordinals: I64 | None = None, n_planes: int | None = None
+) -> F32:
+    """(n,) float32 MaxSim of each document (of `ordinals`, or all); -inf for one without tokens."""
+    if ordinals is None:
+        ordinals = np.arange(codes.n_docs)
+    scores = np.full(len(ordinals), -np.inf, np.float32)
+    for i, ordinal in enumerate(ordinals):
+        similarity = similarities(query, codes, int(ordinal), n_planes)
+        if similarity.shape[1] == 0:
+            continue
+        total = np.float64(0)
+        for best, scale in zip(similarity.max(axis=1), query.scales):
+            total += np.float64(best) * np.float64(scale)
+        scores[i] = np.float32(total)
+    return scores
+
+
+def score_codes_batch(
+    queries: list[QuantizedQuery], codes: Codes, *, ordinals: I64 | None = None, n_planes: int | None = None
+) -> F32:
+    """(n_queries, n) float32: `score_codes` of each query."""
+    n = codes.n_docs if ordinals is None else len(ordinals)
+    scores = np.empty((len(queries), n), np.float32)
+    for i, query in enumerate(queries):
+        scores[i] = score_codes(query, codes, ordinals=ordinals, n_planes=n_planes)
+    return scores
+
+
+def top_k(
+    query: QuantizedQuery,
+    codes: Codes,
+    k: int,
+    *,
+    ordinals: I64 | None = None,
+    live: NDArray[np.bool_] | None = None,
+    n_planes: int | None = None,
+) -> tuple[I64, F32]:
+    """Ordinals and scores of the k best documents, best first; equal scores by ascending ordinal.
+
+    Documents that are not `live` ((n_docs,) bool) or have no token are never returned.
+    """
+    if ordinals is None:
+        ordinals = np.arange(codes.n_docs)
+    if live is not None:
+        ordinals = ordinals[live[ordinals]]
+    ordinals = ordinals[np.diff(codes.offsets)[ordinals] > 0]
+    scores = score_codes(query, codes, ordinals=ordinals, n_planes=n_planes)
+    order = np.lexsort((ordinals, -scores))[:k]
+    return ordinals[order], scores[order]
+
+
+def align(
+    query: QuantizedQuery, codes: Codes, ordinal: int, *, n_planes: int | None = None
+) -> tuple[I64, F32]:
+    """For each query token, its best token in one document, and that token's share of the score.
+
+    Returns: (n_query_tokens,) int64 positions within the document, the first of equals; and
+        (n_query_tokens,) float32. A document without tokens gives -1 and -inf.
+    """
+    similarity = similarities(query, codes, ordinal, n_planes)
+    if similarity.shape[1] == 0:
+        return np.full(len(query), -1, np.int64), np.full(len(query), -np.inf, np.float32)
+    shares = similarity.max(axis=1).astype(np.float64) * query.scales.astype(np.float64)
+    return similarity.argmax(axis=1), shares.astype(np.float32)
