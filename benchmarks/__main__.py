@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.compare import compare
+from benchmarks.environments import NotInstalledError, command_for, environments, install
 from benchmarks.figure import Figure, Options, find_figures
 from benchmarks.render import render
 from benchmarks.result import RESULTS, ResultError, Watch, write_result
@@ -50,7 +51,28 @@ def parser() -> argparse.ArgumentParser:
     comparing.add_argument("old", type=Path)
     comparing.add_argument("new", type=Path, nargs="?", default=RESULTS)
     comparing.set_defaults(command=lambda options: compare(options.old, options.new))
+
+    peers = commands.add_parser("peers", help="other engines, each in an environment of its own")
+    peers.add_argument("action", choices=("list", "install"))
+    peers.add_argument("names", nargs="*", metavar="NAME", help="all by default")
+    peers.add_argument("--home", type=Path, default=DEFAULT_HOME)
+    peers.set_defaults(command=manage_peers)
     return top
+
+
+def manage_peers(options: argparse.Namespace) -> int:
+    """Lists or installs; one that cannot be installed is named with the reason, and the others go on."""
+    n_failed = 0
+    for name in options.names or environments():
+        try:
+            if options.action == "install":
+                install(name, options.home.resolve())
+            command_for(name, options.home.resolve())
+            print(f"{name}: installed")
+        except NotInstalledError as error:
+            n_failed += 1
+            print(f"{name}: {error}")
+    return 1 if n_failed and options.action == "install" else 0
 
 
 def list_figures(_: argparse.Namespace) -> None:

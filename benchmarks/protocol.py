@@ -25,6 +25,10 @@ class Timed(Generic[Answer]):
     cpu_ms: float
 
 
+class ContestantFailedError(RuntimeError):
+    """A contestant cannot go on; the others can, and its words are reported."""
+
+
 @dataclass(frozen=True, slots=True)
 class Times:
     """All calls of one contestant, in the order of the queries; (n_calls,) milliseconds."""
@@ -68,27 +72,35 @@ def interleave(
     seed: int,
     check: Callable[[str, int, Answer], None],
     n_warmups: int = 2,
+    failures: dict[str, str] | None = None,
 ) -> dict[str, Times]:
     """Call number i of every contestant, in random order, then number i + 1; each answer is checked.
 
     Args:
         check: raises when contestant's answer to call i is wrong; it runs outside the clock, for the
             warm-up calls too, so that nothing is timed before it has been right.
-    Returns: the times of each contestant.
+        failures: filled with what contestants that failed said; without it a failure ends the contest.
+    Returns: the times of each contestant that lasted.
     """
-    for name, call in contestants.items():
-        for i in range(min(n_warmups, n_calls)):
-            check(name, i, call(i).answer)
     shuffled = random.Random(seed)
-    wall: dict[str, list[float]] = {name: [] for name in contestants}
-    cpu: dict[str, list[float]] = {name: [] for name in contestants}
-    for i in range(n_calls):
-        for name in shuffled.sample(sorted(contestants), len(contestants)):
-            done = contestants[name](i)
+    times: dict[str, list[Timed[Answer]]] = {name: [] for name in contestants}
+    for i in [*range(min(n_warmups, n_calls)), *range(n_calls)]:
+        for name in shuffled.sample(sorted(times), len(times)):
+            try:
+                done = contestants[name](i)
+            except ContestantFailedError as error:
+                if failures is None:
+                    raise
+                failures[name] = str(error)
+                del times[name]
+                continue
             check(name, i, done.answer)
-            wall[name].append(done.wall_ms)
-            cpu[name].append(done.cpu_ms)
-    return {name: Times(np.array(wall[name]), np.array(cpu[name])) for name in contestants}
+            times[name].append(done)
+    measured = {name: calls[min(n_warmups, n_calls) :] for name, calls in times.items()}
+    return {
+        name: Times(np.array([done.wall_ms for done in calls]), np.array([done.cpu_ms for done in calls]))
+        for name, calls in measured.items()
+    }
 
 
 def ratio_of_pairs(numerator: ArrayLike, denominator: ArrayLike, *, seed: int = 0) -> Interval:

@@ -1,0 +1,207 @@
+"""Engines side by side over one workload: same vectors, same queries, same k, same number of threads."""
+
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.engine_process import EngineError, EngineProcess
+from benchmarks.environments import NotInstalledError, environments
+from benchmarks.exact import Reference
+from benchmarks.protocol import Timed, Times, interleave, mean_interval
+from benchmarks.result import Row
+from benchmarks.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Entrant:
+    """One engine as it is built, with the knobs that are turned at search time.
+
+    Attributes:
+        adapter: file in engines/; the name may differ when one engine is built in several ways.
+        knobs: one measured setting each; {} is the engine's default and always among them.
+        exact: every score must be the reference's.
+    """
+
+    name: str
+    adapter: str
+    build: Mapping[str, Any] = field(default_factory=dict)
+    knobs: Sequence[Mapping[str, Any]] = ({},)
+    exact: bool = False
+
+    @classmethod
+    def from_config(cls, name: str, fields: Mapping[str, Any]) -> "Entrant":
+        return cls(name, **{"adapter": name, **fields})
+
+
+@dataclass
+class Contest:
+    """Opens every entrant's index, in a process each, and lets them answer in turns."""
+
+    workload: Workload
+    entrants: Sequence[Entrant]
+    home: Path
+    n_threads: int
+    rebuild: bool = False
+    skipped: list[Row] = field(default_factory=list)
+
+    def run(self, *, k: int, n_queries: int, seed: int) -> list[Row]:
+        """One row per entrant and knobs: recall with its interval, times, memory, bytes, build."""
+        reference = Reference(self.workload.folder, n_queries=n_queries)
+        with ExitStack() as stack:
+            seats = {seat.label: seat for seat in self._seats(stack)}
+            answers: dict[str, dict[int, list[int]]] = {label: {} for label in seats}
+
+            def check(label: str, query: int, answer: dict[str, Any]) -> None:
+                exact = seats[label].entrant.exact
+                reference.check(
+                    query, answer["ids"], answer["scores"], n_docs=self.workload.n_docs, exact=exact
+                )
+                answers[label][query] = answer["ids"]
+
+            calls = {label: seat.caller(k) for label, seat in seats.items()}
+            failures: dict[str, str] = {}
+            times = interleave(calls, n_queries, seed=seed, check=check, failures=failures)
+            self.skipped += [{"engine": label, "why": why} for label, why in failures.items()]
+            return [
+                seats[label].row(times[label], self._quality(reference, answers[label], k))
+                for label in seats
+                if label in times
+            ]
+
+    def _quality(self, reference: Reference, answers: Mapping[int, list[int]], k: int) -> Row:
+        row: dict[str, Any] = {}
+        for depth in (10, 100):
+            if depth <= k:
+                recalls = [reference.recall(query, ids, depth) for query, ids in sorted(answers.items())]
+                interval = mean_interval(recalls).rounded()
+                row |= {f"recall@{depth}": interval[0], f"recall@{depth}_interval": interval[1:]}
+        row["hits_missing"] = sum(len(ids) < min(k, self.workload.n_docs) for ids in answers.values())
+        return row
+
+    def _seats(self, stack: ExitStack) -> Iterator["Seat"]:
+        for entrant in self.entrants:
+            try:
+                built = build(entrant, self.workload, self.home, n_threads=self.n_threads, again=self.rebuild)
+                process = stack.enter_context(open_engine(entrant, self.workload, self.home, self.n_threads))
+                loaded = process.ask(
+                    "load", folder=str(index_folder(entrant, self.workload, self.home)), settings={}
+                )
+            except (NotInstalledError, EngineError) as error:
+                self.skipped.append({"engine": entrant.name, "why": str(error)})
+                continue
+            for knobs in entrant.knobs:
+                yield Seat(entrant, dict(knobs), process, built, loaded, self.workload)
+
+
+@dataclass(frozen=True)
+class Seat:
+    """One entrant with one setting of its knobs."""
+
+    entrant: Entrant
+    knobs: dict[str, Any]
+    process: EngineProcess
+    built: Mapping[str, Any]
+    loaded: Mapping[str, Any]
+    workload: Workload
+
+    @property
+    def label(self) -> str:
+        return f"{self.entrant.name} {json.dumps(self.knobs, sort_keys=True)}"
+
+    def caller(self, k: int) -> Any:
+        def call(query: int) -> Timed[dict[str, Any]]:
+            return self.process.search(query, k, self.knobs)
+
+        return call
+
+    def row(self, times: Times, quality: Row) -> Row:
+        memory = self.process.ask("memory")
+        n_tokens = len(self.workload.docs)
+        return {
+            "workload": self.workload.about["name"],
+            "n_docs": self.workload.n_docs,
+            "engine": self.entrant.name,
+            "build": dict(self.entrant.build),
+            "knobs": self.knobs,
+            **quality,
+            **times.summary(),
+            "memory_mb": (memory["resident_bytes"] - self.loaded["resident_before_bytes"]) / 1e6,
+            "disk_bytes_per_token": self.built["disk_bytes"] / n_tokens,
+            "build_cpu_s": self.built["cpu_ms"] / 1e3,
+            "build_peak_mb": self.built["peak_bytes"] / 1e6,
+            "version": version_of(self.entrant.adapter, self.built["versions"]),
+        }
+
+
+def version_of(adapter: str, versions: Mapping[str, str]) -> str:
+    """Of the peer's own package; a peer's environment lists it by name."""
+    environment = environments().get(adapter)
+    names = [requirement.split("==")[0] for requirement in environment.packages] if environment else []
+    named = next(
+        (name for name in names if name == adapter or name.startswith(adapter.replace("_", "-"))), ""
+    )
+    return versions.get(named, "")
+
+
+def open_engine(entrant: Entrant, workload: Workload, home: Path, n_threads: int) -> EngineProcess:
+    return EngineProcess(entrant.adapter, workload.folder, home=home, n_threads=n_threads)
+
+
+def index_folder(entrant: Entrant, workload: Workload, home: Path) -> Path:
+    settings = json.dumps([entrant.adapter, entrant.build], sort_keys=True)
+    digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
+    return home / "indexes" / workload.folder.name / f"{entrant.adapter}-{digest}"
+
+
+def build(
+    entrant: Entrant, workload: Workload, home: Path, *, n_threads: int, again: bool = False
+) -> dict[str, Any]:
+    """What building cost; an index built before with the same versions is kept unless `again`."""
+    folder = index_folder(entrant, workload, home)
+    record = folder.with_suffix(".json")
+    with open_engine(entrant, workload, home, n_threads) as process:
+        # Our own engine changes with every commit, a peer only with its version.
+        if record.exists() and not again and not entrant.adapter.startswith("colsearch"):
+            stored: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+            if stored["versions"] == process.versions:
+                return stored
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        built = process.ask("build", folder=str(folder), settings=dict(entrant.build))
+        built["versions"] = process.versions
+    record.write_text(json.dumps(built, indent=1) + "\n", encoding="utf-8")
+    return built
+
+
+def cost_at_recall(curve: Sequence[Row], recall: float, *, key: str = "cpu_median_ms") -> float | None:
+    """Cheapest cost of an engine at a recall, read off its own curve between two of its settings.
+
+    Only settings that no other setting beats on both sides are on the curve; between two of them the cost
+    is interpolated in its logarithm. None beyond the best recall that the engine reached.
+    """
+    points = frontier(curve, key=key)
+    better = [point for point in points if point[0] >= recall]
+    if not better:
+        return None
+    worse = [point for point in points if point[0] < recall]
+    (high, dear) = better[0]
+    if not worse:
+        return dear
+    (low, cheap) = worse[-1]
+    share = (recall - low) / (high - low)
+    return math.exp((1 - share) * math.log(cheap) + share * math.log(dear))
+
+
+def frontier(curve: Sequence[Row], *, key: str = "cpu_median_ms") -> list[tuple[float, float]]:
+    """(recall@10, cost) of the settings worth choosing, by rising recall and cost."""
+    points: list[tuple[float, float]] = []
+    for recall, cost in sorted(((row["recall@10"], row[key]) for row in curve), key=lambda p: (-p[0], p[1])):
+        if not points or cost < points[-1][1]:
+            points.append((recall, cost))
+    return points[::-1]

@@ -1,0 +1,83 @@
+"""Workloads by name: the synthetic one, and real collections through the default encoder."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.corpora.beir import Collection, read_collection
+from benchmarks.corpora.synthetic import Shape, synthetic
+from benchmarks.figure import HERE, Options
+from benchmarks.workload import Workload, read_workload, write_workload
+
+DATA = HERE.parent / "examples" / "data"
+COLLECTIONS = ("debian", "scifact", "squad-dev")
+SMOKE_SHAPE = Shape(n_docs=200, mean_tokens=12, n_queries=6, query_tokens=6, n_kinds=100, n_topics=10)
+BATCH_TEXTS = 512
+
+
+def workload(name: str, options: Options) -> Workload:
+    """The token vectors of `synthetic`, of a shipped collection, or of the user's folder.
+
+    In a smoke run every name stands for the same tiny synthetic workload.
+    """
+    if options.smoke:
+        return synthetic(SMOKE_SHAPE, options.home)
+    if name == "synthetic":
+        return synthetic(Shape(seed=options.seed), options.home)
+    return encoded(read_collection(folder_of(name, options), name=name), options.home)
+
+
+def folder_of(name: str, options: Options) -> Path:
+    return options.data if options.data is not None else DATA / name
+
+
+def encoded(collection: Collection, home: Path) -> Workload:
+    """Encode once with the embedded default encoder; kept under `home` by name and fingerprint."""
+    from colsearch.encoders import load_encoder
+
+    encoder = load_encoder(None)
+    folder = home / "workloads" / f"{collection.name}-{encoder.fingerprint[:12]}"
+    if not (folder / "about.json").exists():
+        texts = list(collection.documents.values())
+        docs, doclens, kinds = _encode_documents(encoder, texts)
+        queries = encoder.encode_query(list(collection.queries.values()))
+        write_workload(
+            folder,
+            docs=docs,
+            doclens=doclens,
+            token_ids=kinds,
+            queries=queries.vectors,
+            querylens=queries.doclens,
+            about={"name": collection.name, "texts": True, "encoder": encoder.fingerprint},
+        )
+        ids = {"documents": list(collection.documents), "queries": list(collection.queries)}
+        (folder / "ids.json").write_text(json.dumps(ids), encoding="utf-8")
+    return read_workload(folder)
+
+
+def _encode_documents(
+    encoder: Any, texts: Sequence[str]
+) -> tuple[NDArray[np.float16], NDArray[np.int64], NDArray[np.int64]]:
+    vectors, doclens, kinds = [], [], []
+    numbers: dict[str, int] = {}
+    for first in range(0, len(texts), BATCH_TEXTS):
+        batch = texts[first : first + BATCH_TEXTS]
+        tokens = encoder.encode_document(batch)
+        vectors.append(tokens.vectors.astype(np.float16))
+        doclens.append(tokens.doclens)
+        kinds += [numbers.setdefault(surface, len(numbers)) for surface in surfaces(batch, tokens)]
+    return np.concatenate(vectors), np.concatenate(doclens), np.array(kinds, np.int64)
+
+
+def surfaces(texts: Sequence[str], tokens: Any) -> Iterable[str]:
+    """What each token reads as in its text: the kind of token for engines that group by vocabulary."""
+    if tokens.spans is None:
+        yield from ("" for _ in tokens.vectors)
+        return
+    owner = np.repeat(np.arange(len(texts)), tokens.doclens)
+    for text, (start, end) in zip(owner, tokens.spans):
+        yield texts[int(text)][start:end].lower()

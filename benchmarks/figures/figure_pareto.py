@@ -1,0 +1,113 @@
+"""Recall against latency: every engine's own knobs, its defaults always among them."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contest import Contest, Entrant, cost_at_recall, frontier
+from benchmarks.corpora.vectors import workload
+from benchmarks.figure import HERE, Figure, Measured, Options
+from benchmarks.render import markdown_table
+from benchmarks.result import Row
+
+CONFIG = HERE / "configs" / "pareto.json"
+OURS = "colsearch"
+SMOKE_ENGINES = ("colsearch", "numpy_scan", "faiss_mean", "faiss_muvera")
+
+
+def run(options: Options) -> Measured:
+    config = json.loads(CONFIG.read_text(encoding="utf-8"))
+    rows: list[Row] = []
+    skipped: list[Row] = []
+    for name, contest in config["workloads"].items():
+        entrants = [
+            Entrant.from_config(engine, fields)
+            for engine, fields in config["engines"].items()
+            if options.wants(engine) and (not options.smoke or engine in SMOKE_ENGINES)
+        ]
+        opened = Contest(workload(name, options), entrants, options.home, options.threads)
+        n_queries = 4 if options.smoke else contest["n_queries"]
+        rows += opened.run(k=contest["k"], n_queries=n_queries, seed=options.seed)
+        skipped += [{"workload": name, **skip} for skip in opened.skipped]
+    return Measured([{**row, **_against_ours(row, rows)} for row in rows], config, skipped=skipped)
+
+
+def _against_ours(row: Row, rows: Sequence[Row]) -> Row:
+    """This setting's cost over ours at the same recall, read off our curve."""
+    ours = [one for one in rows if one["engine"] == OURS and one["workload"] == row["workload"]]
+    cost = cost_at_recall(ours, row["recall@10"]) if ours else None
+    return {"cpu_ratio_to_ours": row["cpu_median_ms"] / cost if cost else None}
+
+
+COLUMNS = {
+    "engine": "engine",
+    "setting": "setting",
+    "recall@10": "recall@10",
+    "recall@100": "recall@100",
+    "cpu_median_ms": "CPU ms",
+    "wall_median_ms": "wall ms",
+    "wall_p95_ms": "p95",
+    "cpu_ratio_to_ours": "CPU / ours at equal recall",
+    "memory_mb": "memory MB",
+    "disk_bytes_per_token": "disk B/token",
+    "build_cpu_s": "build CPU s",
+}
+
+
+def table(result: Mapping[str, Any]) -> str:
+    return "\n".join(
+        f"**{_title(rows)}**\n\n" + markdown_table([_readable(row) for row in rows], COLUMNS)
+        for _, rows in by_workload(result["rows"])
+    )
+
+
+def by_workload(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+    for name in dict.fromkeys(row["workload"] for row in rows):
+        yield name, [row for row in rows if row["workload"] == name]
+
+
+def _title(rows: Sequence[Row]) -> str:
+    return f"{rows[0]['workload']}, {rows[0]['n_docs']:,} documents"
+
+
+def _readable(row: Row) -> Row:
+    build = {key: value for key, value in row["build"].items() if value is not None}
+    knobs = ", ".join(f"{key}={value}" for key, value in (build | row["knobs"]).items())
+    interval = row["recall@10_interval"]
+    return {
+        **row,
+        "setting": knobs or "default",
+        "recall@10": f"{row['recall@10']:.3f} ({interval[0]:.3f}-{interval[1]:.3f})",
+    }
+
+
+def plot(result: Mapping[str, Any], path: Path) -> None:
+    from benchmarks.plot import new_axes, save
+
+    groups = list(by_workload(result["rows"]))
+    figure, axes = new_axes(len(groups))
+    for axis, (_, rows) in zip(axes, groups):
+        for engine in dict.fromkeys(row["engine"] for row in rows):
+            own = [row for row in rows if row["engine"] == engine]
+            front = frontier(own)
+            (line,) = axis.plot(
+                *zip(*front), marker="o", label=engine, linewidth=2.5 if engine == OURS else 1
+            )
+            beaten = [(row["recall@10"], row["cpu_median_ms"]) for row in own]
+            axis.scatter(*zip(*beaten), s=10, color=line.get_color(), alpha=0.4)
+        axis.set(
+            title=_title(rows), xlabel="recall@10 of exact MaxSim", ylabel="CPU ms per query", yscale="log"
+        )
+        axis.legend(fontsize=7)
+    save(figure, path)
+
+
+FIGURE = Figure(
+    "pareto",
+    claim="at equal recall no engine that could be installed answers with less CPU",
+    minutes=60,
+    run=run,
+    table=table,
+    plot=plot,
+)

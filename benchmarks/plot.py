@@ -1,0 +1,27 @@
+"""SVG plots that are the same bytes for the same figures, and readable on light and dark pages."""
+
+from pathlib import Path
+from typing import Any
+
+
+def new_axes(n: int, *, width: float = 5.5, height: float = 4.0) -> tuple[Any, list[Any]]:
+    """A figure with n axes side by side."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    # Fixed salt and text as text: otherwise every rendering changes the file.
+    mpl.rcParams.update(
+        {"svg.hashsalt": "colsearch", "svg.fonttype": "none", "axes.grid": True, "grid.alpha": 0.3}
+    )
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, n, figsize=(width * n, height), squeeze=False)
+    return figure, list(axes[0])
+
+
+def save(figure: Any, path: Path) -> None:
+    from matplotlib import pyplot
+
+    figure.tight_layout()
+    figure.savefig(path, format="svg", metadata={"Date": None}, facecolor="white")
+    pyplot.close(figure)
