@@ -5,6 +5,10 @@ import os
 import sys
 from pathlib import Path
 
+# Before NumPy loads: BLAS threads spin against each other, and CPU time would count it.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from benchmarks.compare import compare
 from benchmarks.environments import NotInstalledError, command_for, environments, install
 from benchmarks.figure import Figure, Options, find_figures

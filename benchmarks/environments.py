@@ -54,7 +54,9 @@ def command_for(engine: str, home: Path) -> tuple[list[str], dict[str, str]]:
     """
     environment = environments().get(engine)
     if environment is None:
-        return [sys.executable], {}
+        # A checkout that is not installed must import ours as well.
+        ours = [str(HERE.parent), str(HERE.parent / "kernels"), os.environ.get("PYTHONPATH", "")]
+        return [sys.executable], {"PYTHONPATH": os.pathsep.join(filter(None, ours))}
     folder = home / "peers" / engine
     if not (folder / "installed").exists():
         raise NotInstalledError(f"not installed; `python -m benchmarks peers install {engine}`")

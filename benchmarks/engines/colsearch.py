@@ -19,8 +19,12 @@ class Engine:
         self.index = ColIndex.open(folder, read_only=True, n_threads=n_threads)
 
     def search(self, query: Any, k: int, **knobs: Any) -> tuple[list[Any], list[float]]:
-        hits = self.index.search(query, k=k, **knobs)
+        hits = self.index.search(query, k=k, profile=True, **knobs)
+        self.profile = hits.profile
         return [hit.id for hit in hits], [hit.score for hit in hits]
+
+    def counters(self) -> dict[str, int]:
+        return {"n_candidates": self.profile.n_candidates, "n_scored": self.profile.n_scored}
 
     def prepare(self, candidates: Any) -> list[int]:
         return [int(candidate) for candidate in candidates]

@@ -1,0 +1,139 @@
+"""Growth: latency, candidates, memory and time to open from 1,000 to a million documents."""
+
+import shutil
+from collections.abc import Mapping
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.contest import Entrant, open_engine
+from benchmarks.corpora.growth import Grown
+from benchmarks.corpora.vectors import workload
+from benchmarks.engine_process import EngineProcess
+from benchmarks.figure import Figure, Measured, Options
+from benchmarks.protocol import Timed, interleave, mean_interval, recall_with_ties, timed
+from benchmarks.render import markdown_table
+from benchmarks.result import Row
+
+SIZES = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
+N_QUERIES = 100
+K = 10
+
+
+def run(options: Options) -> Measured:
+    from colsearch import ColIndex
+
+    work = workload("debian", options)
+    sizes = (50, 300) if options.smoke else SIZES
+    n_queries = min(N_QUERIES, len(work.queries))
+    folder = options.home / "indexes" / work.folder.name / "growth"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    grown = Grown(work, seed=options.seed)
+    ColIndex.create(folder, dim=work.dim).close()
+    rows: list[Row] = []
+    for before, size in pairwise((0, *sizes)):
+        with ColIndex.open(folder, n_threads=options.threads) as index:
+            added = timed(partial(_add, index, grown, before, size))
+            on_disk = index.info()["bytes_per_token"]
+        # A process that built nothing, so that memory and the time to open are a reader's.
+        with open_engine(Entrant("colsearch", "colsearch"), work, options.home, options.threads) as reader:
+            measured = _measure(reader, folder, n_queries, options.seed)
+        rows.append(
+            {
+                "n_docs": size,
+                "texts": "real" if size <= work.n_docs else "real + synthetic",
+                **measured,
+                "disk_bytes_per_token": float(on_disk["disk"]),
+                "add_cpu_per_document_ms": added.cpu_ms / (size - before),
+            }
+        )
+    return Measured(rows, {"workload": "debian", "n_real": work.n_docs, "n_queries": n_queries, "k": K})
+
+
+def _add(index: Any, grown: Grown, first: int, last: int) -> None:
+    index.add_vectors(grown.documents(first, last), ids=range(first, last))
+    index.optimize()
+
+
+def _measure(reader: EngineProcess, folder: Path, n_queries: int, seed: int) -> Row:
+    """Default search against `exact=True` of the same index, in turns."""
+    loaded = reader.ask("load", folder=str(folder), settings={})
+    recalls: list[float] = []
+    candidates: list[int] = []
+    exact_scores: dict[int, list[float]] = {}
+
+    def exact(query: int) -> Timed[dict[str, Any]]:
+        return reader.search(query, K, {"exact": True})
+
+    def default(query: int) -> Timed[dict[str, Any]]:
+        done = reader.search(query, K, {})
+        done.answer["candidates"] = reader.ask("counters")["n_candidates"]
+        return done
+
+    def check(name: str, query: int, answer: dict[str, Any]) -> None:
+        if query not in exact_scores:
+            exact_scores[query] = exact(query).answer["scores"]
+        if name == "default":
+            recalls.append(recall_with_ties(answer["scores"], exact_scores[query], tolerance=1e-5))
+            candidates.append(answer["candidates"])
+
+    reader.search(0, K, {})
+    memory = reader.ask("memory")
+    times = interleave({"default": default, "exact": exact}, n_queries, seed=seed, check=check)
+    return {
+        "recall@10": mean_interval(recalls).rounded()[0],
+        **times["default"].summary(),
+        "exact_cpu_median_ms": times["exact"].summary()["cpu_median_ms"],
+        "candidates_mean": float(np.mean(candidates)),
+        "open_wall_ms": loaded["wall_ms"],
+        "open_cpu_ms": loaded["cpu_ms"],
+        "memory_mb": (memory["resident_bytes"] - loaded["resident_before_bytes"]) / 1e6,
+    }
+
+
+COLUMNS = {
+    "n_docs": "documents",
+    "texts": "texts",
+    "cpu_median_ms": "CPU ms",
+    "wall_p95_ms": "p95 wall ms",
+    "recall@10": "recall@10 of exact",
+    "candidates_mean": "candidates",
+    "exact_cpu_median_ms": "exact=True, CPU ms",
+    "open_wall_ms": "open, ms",
+    "memory_mb": "memory after the first hits, MB",
+    "disk_bytes_per_token": "disk B/token",
+    "add_cpu_per_document_ms": "add, CPU ms/document",
+}
+
+
+def table(result: Mapping[str, Any]) -> str:
+    return markdown_table(result["rows"], COLUMNS)
+
+
+def plot(result: Mapping[str, Any], path: Path) -> None:
+    from benchmarks.plot import new_axes, save
+
+    figure, [time, needed] = new_axes(2)
+    rows = result["rows"]
+    sizes = [row["n_docs"] for row in rows]
+    time.plot(sizes, [row["cpu_median_ms"] for row in rows], marker="o", label="default")
+    time.plot(sizes, [row["exact_cpu_median_ms"] for row in rows], marker="o", label="exact=True")
+    time.set(xscale="log", yscale="log", xlabel="documents", ylabel="CPU ms per query")
+    time.legend(fontsize=7)
+    needed.plot(sizes, [row["candidates_mean"] for row in rows], marker="o")
+    needed.set(xscale="log", yscale="log", xlabel="documents", ylabel="candidates scored")
+    save(figure, path)
+
+
+FIGURE = Figure(
+    "growth",
+    claim="ten times the documents cost at most three times the latency",
+    minutes=40,
+    run=run,
+    table=table,
+    plot=plot,
+)

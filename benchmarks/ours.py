@@ -1,0 +1,37 @@
+"""A `ColIndex` over a workload, for the figures that are about ours alone."""
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.workload import Workload
+
+if TYPE_CHECKING:
+    from colsearch import ColIndex
+
+
+def build_index(
+    folder: Path,
+    workload: Workload,
+    *,
+    planes: Sequence[int] = (4, 4),
+    n_threads: int = 1,
+    texts: Iterable[str] | None = None,
+    metadata: Iterable[Mapping[str, Any]] | None = None,
+    optimize: bool = True,
+) -> "ColIndex":
+    """A new index in `folder`, whatever lay there; document ids are row numbers of the workload."""
+    from colsearch import ColIndex
+
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    index = ColIndex.create(folder, dim=workload.dim, planes=tuple(planes), n_threads=n_threads)
+    index.add_vectors(workload.iterate(), ids=range(workload.n_docs), texts=texts, metadata=metadata)
+    if optimize:
+        index.optimize()
+    return index
+
+
+def hit_ids(hits: Iterable[Any]) -> list[int]:
+    return [int(hit.id) for hit in hits]
