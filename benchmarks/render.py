@@ -13,6 +13,7 @@ from benchmarks.figure import HERE, Figure, find_figures
 from benchmarks.result import RESULTS, ResultError, Row, read_result
 
 PAGES = (HERE.parent / "README.md", HERE / "README.md", HERE.parent / "kernels" / "README.md")
+CONTENTS = "contents"
 BLOCK = re.compile(
     r"(?P<open><!-- benchmarks:(?P<name>[\w-]+) -->\n).*?(?P<close><!-- /benchmarks -->)", re.S
 )
@@ -26,7 +27,7 @@ def render(*, check: bool = False, pages: Sequence[Path] = PAGES, results: Path 
         if not page.exists():
             continue
         before = page.read_text(encoding="utf-8")
-        after = fill(before, figures, page=page, results=results)
+        after = fill(before, figures, page=page, results=results, with_contents=not check)
         if after != before:
             stale.append(page)
             if not check:
@@ -38,11 +39,25 @@ def render(*, check: bool = False, pages: Sequence[Path] = PAGES, results: Path 
     return 1 if check and stale else 0
 
 
-def fill(text: str, figures: Mapping[str, Figure], *, page: Path, results: Path = RESULTS) -> str:
-    """Raises: ResultError: for a block whose figure or result does not exist."""
+def fill(
+    text: str,
+    figures: Mapping[str, Figure],
+    *,
+    page: Path,
+    results: Path = RESULTS,
+    with_contents: bool = True,
+) -> str:
+    """Args: with_contents: the list of figures too; it holds no measurement, so it is not checked.
+
+    Raises: ResultError: for a block whose figure or result does not exist.
+    """
 
     def block(match: re.Match[str]) -> str:
         name = match["name"]
+        if name == CONTENTS and not with_contents:
+            return match[0]
+        if name == CONTENTS:
+            return match["open"] + "\n" + contents(figures, page, results) + "\n" + match["close"]
         if name not in figures:
             raise ResultError(f"{page.name} has a block for figure {name!r}, which does not exist")
         return match["open"] + body(figures[name], read_result(name, results), page) + match["close"]
@@ -57,6 +72,25 @@ def body(figure: Figure, result: Mapping[str, Any], page: Path) -> str:
         svg = Path(os.path.relpath(RESULTS / f"{figure.name}.svg", page.parent)).as_posix()
         picture = f"![{figure.claim}]({svg})\n\n"
     return f"\n{picture}{table}\n{provenance(result)}\n"
+
+
+def contents(figures: Mapping[str, Figure], page: Path, results: Path) -> str:
+    """Every figure: what it claims, how to repeat it, where its result is and how long that took."""
+    rows = []
+    for figure in figures.values():
+        path = results / f"{figure.name}.json"
+        link = Path(os.path.relpath(path, page.parent)).as_posix()
+        done = read_result(figure.name, results) if path.exists() else None
+        rows.append(
+            {
+                "figure": figure.name,
+                "claim": figure.claim,
+                "command": f"`python -m benchmarks run {figure.name}`",
+                "result": f"[{path.name}]({link})" if done else "not run yet",
+                "duration": f"{done['duration_s'] / 60:.1f} min" if done else f"about {figure.minutes:g} min",
+            }
+        )
+    return markdown_table(rows)
 
 
 def provenance(result: Mapping[str, Any]) -> str:
