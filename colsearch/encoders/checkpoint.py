@@ -1,0 +1,172 @@
+"""Looking at a checkpoint's files before anything is loaded from them.
+
+sentence-transformers 6 loads more than is good: a plain BERT or a single-vector model gets a random
+projection, another one at every load, with no more than an info log; a module folder without safetensors
+falls back to a pickle, which runs whatever code it holds; classes named in `modules.json` are imported.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from colsearch.errors import EncoderError
+
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+_OWN_CODE = ("sentence_transformers.", "pylate.models.Dense.Dense")
+_MULTI_VECTOR = ("MultiVectorEncoder", "ColBERT")
+# Earlier PyLate saved no model_type; these keys are its alone.
+_PYLATE_KEYS = ("query_prefix", "document_prefix", "query_length", "document_length")
+_DOWNLOADED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.metadata"]
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One stage of the model: a Transformer, a Dense projection, a mask.
+
+    Attributes:
+        kind: the class's own name, as in "Dense".
+        reference: the class with its package, as modules.json names it.
+        folder: where its settings and weights lie.
+    """
+
+    kind: str
+    reference: str
+    folder: Path
+
+
+def find_checkpoint(spec: str | Path, *, revision: str | None, trust_remote_code: bool) -> Path:
+    """The folder itself, or the local copy of a Hub repository, of which no pickle is ever downloaded.
+
+    Raises: EncoderError: if there is no such folder or repository, or it cannot be reached.
+    """
+    folder = Path(spec).expanduser()
+    if folder.is_dir():
+        return folder
+    if isinstance(spec, Path) or folder.exists() or str(spec).count("/") > 1:
+        raise EncoderError(f"{spec} is not a folder with a checkpoint")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    wanted = [*_DOWNLOADED, "*.py"] if trust_remote_code else _DOWNLOADED
+    try:
+        return Path(snapshot_download(str(spec), revision=revision, allow_patterns=wanted))
+    except HFValidationError as error:
+        raise EncoderError(f"{spec!r} is neither a folder nor a name on the Hugging Face Hub") from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise EncoderError(
+            f"no folder {spec!r}, and the Hub has no such repository or cannot be reached; give the folder "
+            "of a downloaded checkpoint"
+        ) from error
+
+
+def check_checkpoint(folder: Path, *, trust_remote_code: bool) -> None:
+    """Refuse what would load at random, or run code that nobody asked for.
+
+    Raises: EncoderError: naming the file, and what to do.
+    """
+    modules = list(_modules(folder))
+    for place in dict.fromkeys([folder, *(module.folder for module in modules)]):
+        _check_no_pickle(place)
+    if not trust_remote_code:
+        _check_no_foreign_code(folder, modules)
+    _check_weights(folder, modules)
+    _check_is_multi_vector(folder, modules)
+
+
+def _modules(folder: Path) -> Iterator[Module]:
+    for entry in _read(folder / "modules.json") or []:
+        reference, path = str(entry["type"]), PurePosixPath(str(entry["path"]))
+        if path.is_absolute() or ".." in path.parts:
+            raise EncoderError(f"{folder / 'modules.json'} points outside its folder, to {path}")
+        yield Module(reference.rsplit(".", 1)[-1], reference, folder / path)
+
+
+def _check_no_pickle(place: Path) -> None:
+    """A pickle that stands beside safetensors is never read; one that stands alone would be."""
+    if not place.is_dir() or any(place.glob("*.safetensors")):
+        return
+    pickles = sorted(path.name for path in place.iterdir() if path.suffix in _PICKLES)
+    if pickles:
+        raise EncoderError(
+            f"{place} holds its weights as a pickle ({pickles[0]}), which can run any code when loaded; "
+            "convert it to model.safetensors (https://huggingface.co/spaces/safetensors/convert) or take "
+            "another revision"
+        )
+
+
+def _check_no_foreign_code(folder: Path, modules: list[Module]) -> None:
+    for module in modules:
+        if not module.reference.startswith(_OWN_CODE):
+            raise _foreign_code(folder, f"modules.json names the class {module.reference}")
+    for place in dict.fromkeys([folder, *(module.folder for module in modules)]):
+        for name in ("config.json", "tokenizer_config.json"):
+            if (_read(place / name) or {}).get("auto_map"):
+                raise _foreign_code(folder, f"{place / name} has an auto_map")
+
+
+def _foreign_code(folder: Path, what: str) -> EncoderError:
+    return EncoderError(
+        f"{folder} wants to run code of its own ({what}); if you trust it, load it by "
+        "SentenceTransformerEncoder(..., trust_remote_code=True)"
+    )
+
+
+def _check_weights(folder: Path, modules: list[Module]) -> None:
+    """Transformer and Dense folders hold safetensors; without, sentence-transformers looks for pickles."""
+    weighted = [module.folder for module in modules if module.kind in ("Transformer", "Dense")] or [folder]
+    for place in weighted:
+        if not any(place.glob("*.safetensors")):
+            raise EncoderError(
+                f"{place} has no *.safetensors: either it is no checkpoint, or its weights are a pickle, "
+                "which is not loaded; convert them to model.safetensors"
+            )
+
+
+def _check_is_multi_vector(folder: Path, modules: list[Module]) -> None:
+    architectures = (_read(folder / "config.json") or {}).get("architectures") or []
+    if not modules:
+        if "HF_ColBERT" in architectures:
+            return _check_stanford_projection(folder)
+        if any(str(name).endswith("ForRetrieval") for name in architectures):
+            return None
+        raise _no_projection(folder, f"architecture {architectures or 'unknown'}")
+    settings = _read(folder / "config_sentence_transformers.json") or {}
+    kind = settings.get("model_type")
+    if kind is None and any(key in settings for key in _PYLATE_KEYS):
+        kind = "ColBERT"
+    if kind not in _MULTI_VECTOR:
+        raise _no_projection(folder, f"a {kind or 'SentenceTransformer'}")
+    if kind == "ColBERT" and not any(module.kind == "Dense" for module in modules):
+        raise _no_projection(folder, "a ColBERT checkpoint without its Dense module")
+    return None
+
+
+def _check_stanford_projection(folder: Path) -> None:
+    from safetensors import safe_open
+
+    path = folder / "model.safetensors"
+    if path.exists():
+        with safe_open(path, framework="np") as weights:
+            if "linear.weight" in weights.keys():  # noqa: SIM118  (a safetensors handle is no mapping)
+                return
+    raise _no_projection(folder, "an HF_ColBERT checkpoint whose model.safetensors lacks linear.weight")
+
+
+def _no_projection(folder: Path, what: str) -> EncoderError:
+    return EncoderError(
+        f"{folder} is no late-interaction checkpoint ({what}): its token projection would be random, another "
+        "at every load; take a ColBERT, PyLate or MultiVectorEncoder checkpoint, or encoder=None for the "
+        "embedded one"
+    )
+
+
+def _read(path: Path) -> Any:
+    """Parsed JSON, or None if there is no such file."""
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise EncoderError(f"{path} is not JSON: {error}") from error

@@ -1,0 +1,85 @@
+"""Any object with the two methods becomes an encoder, and its mistakes become sentences."""
+
+import numpy as np
+import pytest
+import torch
+
+from colsearch.encoders import Encoder, load_encoder
+from colsearch.errors import EncoderError
+
+
+class Letters:
+    """One vector per letter, as arrays."""
+
+    def encode_query(self, texts):
+        return self.encode_document(texts)
+
+    def encode_document(self, texts):
+        return [np.eye(26)[[ord(letter) % 26 for letter in text]].reshape(-1, 26) for text in texts]
+
+
+class Tensors(Letters):
+    """The same in bfloat16, with gradients."""
+
+    def encode_document(self, texts):
+        arrays = super().encode_document(texts)
+        return [torch.tensor(array, dtype=torch.bfloat16, requires_grad=True) for array in arrays]
+
+
+class Padded(Letters):
+    def encode_document(self, texts):
+        return np.zeros((len(texts), 5, 26))
+
+
+@pytest.mark.parametrize("kind", [Letters, Tensors])
+def test_arrays_and_tensors_are_put_end_to_end(kind):
+    encoder = load_encoder(kind())
+    assert isinstance(encoder, Encoder)
+    vectors = encoder.encode_document(["ab", "", "b"])
+    assert encoder.dim == 26
+    assert vectors.doclens.tolist() == [2, 0, 1]
+    assert vectors.vectors.dtype == np.float32
+    assert vectors.vectors.argmax(axis=1).tolist() == [19, 20, 20]
+    assert encoder.encode_document([]).vectors.shape == (0, 26)
+
+
+def test_an_empty_query_is_an_error():
+    with pytest.raises(EncoderError, match="query 1"):
+        load_encoder(Letters()).encode_query(["a", ""])
+
+
+def test_a_padded_array_is_refused():
+    """Padding scores 0, which beats a negative similarity."""
+    encoder = Padded()
+    encoder.dim = 26
+    with pytest.raises(EncoderError, match="perhaps padded"):
+        load_encoder(encoder).encode_document(["a"])
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ([np.zeros((1, 26))], "1 arrays for 2 texts"),
+        ([np.zeros((1, 26)), np.zeros((1, 7))], "text 1 was encoded in 7 dimensions, not 26"),
+        ([np.zeros(26), np.zeros(26)], r"shape \(26,\), not \(n_tokens, dim\)"),
+    ],
+)
+def test_wrong_output_is_an_error(output, message):
+    encoder = load_encoder(Letters())
+    encoder._encoder.encode_document = lambda texts: output
+    with pytest.raises(EncoderError, match=message):
+        encoder.encode_document(["a", "b"])
+
+
+def test_the_objects_own_fingerprint_is_used():
+    encoder = Letters()
+    anonymous = load_encoder(encoder).fingerprint
+    assert anonymous == load_encoder(Letters()).fingerprint != load_encoder(Tensors()).fingerprint
+    encoder.fingerprint = "letters-1"
+    assert load_encoder(encoder).fingerprint == "letters-1"
+
+
+@pytest.mark.parametrize("spec", [7, object(), Letters])
+def test_anything_else_is_refused(spec):
+    with pytest.raises(EncoderError, match="is no encoder: give a checkpoint's name"):
+        load_encoder(spec)
