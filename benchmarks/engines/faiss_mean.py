@@ -9,8 +9,8 @@ from typing import Any
 
 import faiss
 import numpy as np
-from colsearch.codecs import RotatedCodec
 
+from colsearch.codecs import RotatedCodec
 from colsearch_kernels import Codes, top_k
 
 

@@ -11,6 +11,7 @@ from colsearch_kernels.codes import (
     I64,
     QUERY_MAX,
     U8,
+    U16,
     Codes,
     QuantizedQuery,
 )
@@ -96,14 +97,24 @@ def checked_n_planes(n_planes: int | None, plane_bits: tuple[int, ...]) -> int:
     return n_planes
 
 
-def decode(codes: Codes, n_planes: int | None = None) -> F32:
-    """(n_tokens, padded_dim) float32: the rotated vectors that the codes stand for."""
-    n_planes = checked_n_planes(n_planes, codes.plane_bits)
-    values, bits = unpack(codes.planes, codes.plane_bits, n_planes)
+def decode_rows(
+    planes: tuple[U8, ...], widths: tuple[U16, ...], plane_bits: tuple[int, ...], n_planes: int | None = None
+) -> F32:
+    """(n_tokens, padded_dim) float32: the rotated vectors that the first `n_planes` planes stand for."""
+    n_planes = checked_n_planes(n_planes, plane_bits)
+    values, bits = unpack(planes, plane_bits, n_planes)
     odd = 2 * values.astype(np.int32) - (2**bits - 1)
-    widths = codes.widths[n_planes - 1].view(np.float16).astype(np.float32)
-    decoded: F32 = odd.astype(np.float32) * widths[:, None] * np.float32(2.0 ** -(bits + 1))
-    return decoded
+    decoded: F32 = odd.astype(np.float32) * _float_widths(widths[n_planes - 1])[:, None]
+    return decoded * np.float32(2.0 ** -(bits + 1))
+
+
+def decode(codes: Codes, n_planes: int | None = None) -> F32:
+    """`decode_rows` of all tokens of `codes`."""
+    return decode_rows(codes.planes, codes.widths, codes.plane_bits, n_planes)
+
+
+def _float_widths(widths: U16) -> F32:
+    return widths.view(np.float16).astype(np.float32)
 
 
 def quantize_query(rotated: F32) -> QuantizedQuery:
@@ -129,7 +140,7 @@ def similarities(query: QuantizedQuery, codes: Codes, ordinal: int, n_planes: in
     n_planes = checked_n_planes(n_planes, codes.plane_bits)
     tokens = slice(int(codes.offsets[ordinal]), int(codes.offsets[ordinal + 1]))
     values, bits = unpack(tuple(plane[tokens] for plane in codes.planes), codes.plane_bits, n_planes)
-    widths = codes.widths[n_planes - 1][tokens].view(np.float16).astype(np.float32)
+    widths = _float_widths(codes.widths[n_planes - 1][tokens])
     integer_query = query.values.astype(np.int64)
     acc = 2 * (integer_query @ values.T.astype(np.int64))
     acc -= (2**bits - 1) * integer_query.sum(axis=1)[:, None]

@@ -1,0 +1,143 @@
+"""Bit planes on a rotated uniform grid, with an unbiased width per token; nothing to train."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from colsearch.codecs.encoded import BytesPerToken, EncodedTokens, checked_vectors
+from colsearch.errors import ConfigError, FormatError, VectorError
+from colsearch.types import F32
+
+if TYPE_CHECKING:
+    from colsearch_kernels.codes import QuantizedQuery
+
+DEFAULT_SEED = 20260
+# float16 holds widths from 2**-14 (below, digits are lost) to 65504; a width is 3 to 8 times the root mean
+# square of a token's coordinates, so norms from about .001 to 50,000 fit at the usual dims.
+_SMALLEST_WIDTH_BITS = 0x0400
+_INFINITE_BITS = 0x7C00
+
+
+@dataclass(frozen=True, slots=True)
+class RotatedCodec:
+    """Codec of format 1: `colsearch_kernels.codes` says what the bytes mean.
+
+    Attributes:
+        dim: of the token vectors.
+        planes: bits per plane, one of (8,), (4,), (2,), (1,), (4, 4), (2, 6). The first plane scores
+            candidates from memory, the second refines the best of them.
+        seed: of the rotation.
+    Raises: ConfigError: for any other value.
+    """
+
+    name: ClassVar[str] = "rotated"
+
+    dim: int
+    planes: tuple[int, ...] = (4, 4)
+    seed: int = DEFAULT_SEED
+
+    def __post_init__(self) -> None:
+        from colsearch_kernels.codes import MAX_PADDED_DIM, PLANE_BITS
+
+        if self.planes not in PLANE_BITS:
+            allowed = ", ".join(map(str, PLANE_BITS))
+            raise ConfigError(f"planes must be one of {allowed} or (16,), not {self.planes!r}")
+        if type(self.dim) is not int or not 1 <= self.dim <= MAX_PADDED_DIM:
+            raise ConfigError(f"dim must be an integer of 1..{MAX_PADDED_DIM}, not {self.dim!r}")
+        if type(self.seed) is not int or not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed must be an integer of 0..2**63 - 1, not {self.seed!r}")
+
+    def encode(self, vectors: F32) -> EncodedTokens:
+        """Codes of token vectors; a vector has the same code in any batch and on any machine.
+
+        Args:
+            vectors: (n_tokens, dim) float32.
+        Raises:
+            ShapeError: for another dtype or dim.
+            VectorError: naming the first row that is not finite, zero, or of a norm that float16 cannot hold.
+        """
+        from colsearch_kernels import quantize
+
+        vectors = checked_vectors(vectors, self.dim)
+        planes, widths = quantize.encode(vectors, self.planes, self.seed)
+        for width in widths:
+            # A row that cannot be coded shows in its width, which is cheaper than looking at the vectors.
+            bad = np.flatnonzero((width < _SMALLEST_WIDTH_BITS) | (width >= _INFINITE_BITS))
+            if len(bad):
+                raise _row_error(vectors, int(bad[0]))
+        return EncodedTokens(planes, widths)
+
+    def decode(self, encoded: EncodedTokens, n_planes: int | None = None) -> F32:
+        """(n_tokens, dim) float32 that the first `n_planes` planes (all if None) stand for."""
+        from colsearch_kernels import quantize
+
+        return quantize.decode(
+            encoded.planes, encoded.widths, self.planes, dim=self.dim, seed=self.seed, n_planes=n_planes
+        )
+
+    def prepare_query(self, query: F32) -> "QuantizedQuery":
+        """The query as the kernels take it: rotated like the documents, 7 bits a value.
+
+        Args:
+            query: (n_query_tokens, dim) float32, at least one token; a token of zeros counts for nothing.
+        Raises: ShapeError, VectorError.
+        """
+        from colsearch_kernels import quantize
+
+        query = checked_vectors(query, self.dim)
+        if len(query) == 0:
+            raise VectorError("the query has no tokens")
+        # A sum of squares that overflows could make the rotated query infinite.
+        with np.errstate(over="ignore", invalid="ignore"):
+            bad = np.flatnonzero(~np.isfinite(np.square(query).sum(axis=1)))
+        if len(bad):
+            raise _row_error(query, int(bad[0]))
+        return quantize.quantize_query(query, self.planes, self.seed)
+
+    @property
+    def bytes_per_token(self) -> BytesPerToken:
+        from colsearch_kernels.codes import padded_dim
+
+        n_dims = padded_dim(self.dim, self.planes)
+        sizes = [n_dims * bits // 8 + 2 for bits in self.planes]
+        return BytesPerToken(memory=sizes[0], disk=sum(sizes))
+
+    def to_json(self) -> dict[str, Any]:
+        from colsearch_kernels.quantize import CODE_VERSION
+
+        return {
+            "codec": self.name,
+            "version": CODE_VERSION,
+            "dim": self.dim,
+            "planes": list(self.planes),
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_json(cls, settings: dict[str, Any]) -> "RotatedCodec":
+        """Raises: FormatError: for settings of another codec or version, or with a key missing."""
+        from colsearch_kernels.quantize import CODE_VERSION
+
+        version = settings.get("version")
+        if settings.get("codec") != cls.name or version != CODE_VERSION:
+            raise FormatError(
+                f"codec {settings.get('codec')!r} version {version!r}; this release reads "
+                f"{cls.name!r} version {CODE_VERSION}"
+            )
+        missing = {"dim", "planes", "seed"} - settings.keys()
+        if missing:
+            raise FormatError(f"codec settings lack {', '.join(sorted(missing))}")
+        return cls(settings["dim"], tuple(settings["planes"]), settings["seed"])
+
+
+def _row_error(vectors: F32, row: int) -> VectorError:
+    vector = vectors[row].astype(np.float64)
+    if not np.isfinite(vector).all():
+        return VectorError(f"token vector {row} holds NaN or infinity; leave that text out")
+    norm = float(np.sqrt(vector @ vector))
+    if norm == 0:
+        return VectorError(f"token vector {row} is all zeros; leave that token out")
+    return VectorError(
+        f"token vector {row} has norm {norm:.3g}; codes hold .001 to 50,000: normalise the vectors"
+    )
