@@ -100,6 +100,10 @@ class EmbeddedEncoder:
         pieces = [self._pieces(text) for text in texts]
         return self._encode(pieces, [self._pieces.scored(piece) for piece in pieces])
 
+    def token_spans(self, text: str) -> I32:
+        """(n_tokens, 2) starts and ends of all tokens, however many: what `split_passages` asks for."""
+        return self._pieces.spans(text)
+
     def _encode(self, pieces: Sequence[Pieces], kept: Sequence[Any]) -> TokenVectors:
         doclens = np.array([np.count_nonzero(keep) for keep in kept], np.int64)
         offsets = np.concatenate([[0], np.cumsum(doclens)])

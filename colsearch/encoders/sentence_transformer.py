@@ -14,7 +14,7 @@ from colsearch.encoders.compute import ComputeType, compute_type
 from colsearch.encoders.fingerprint import hash_arrays, hash_settings
 from colsearch.encoders.ragged import join, no_token_error, require_tokens
 from colsearch.errors import EncoderError
-from colsearch.types import F32, TokenVectors
+from colsearch.types import F32, I32, TokenVectors
 
 
 class SentenceTransformerEncoder:
@@ -100,6 +100,21 @@ class SentenceTransformerEncoder:
         spoken = [position for position, text in enumerate(texts) if text.strip()]
         vectors = self._encode([texts[position] for position in spoken], "document")
         return _with_blanks(vectors, spoken, n_texts=len(texts))
+
+    def token_spans(self, text: str) -> I32:
+        """(n_tokens, 2) starts and ends of all tokens, however many: what `split_passages` asks for.
+
+        Raises: EncoderError: if the checkpoint's tokenizer gives no offsets.
+        """
+        tokenizer = self._model.tokenizer
+        if not getattr(tokenizer, "is_fast", False):
+            raise EncoderError(
+                f"{type(tokenizer).__name__} gives no character offsets; split the texts yourself"
+            )
+        encoded = tokenizer(
+            text, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False
+        )
+        return np.array(encoded["offset_mapping"], np.int32).reshape(-1, 2)
 
     def _encode(self, texts: Sequence[str], task: Task) -> TokenVectors:
         if not texts:

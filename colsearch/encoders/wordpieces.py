@@ -57,6 +57,11 @@ class WordPieces:
             ids, spans = ids[kept], spans[kept]
         return Pieces(ids, spans, n_truncated)
 
+    def spans(self, text: str) -> I32:
+        """(n_tokens, 2) of the whole text, without special tokens or a length limit."""
+        encoding = self._tokenizer.encode(_LONE_SURROGATES.sub("\ufffd", text), add_special_tokens=False)
+        return np.array(encoding.offsets, np.int32).reshape(-1, 2)
+
     def scored(self, pieces: Pieces) -> NDArray[np.bool_]:
         """(n_tokens,) which tokens of a document are kept.
 

@@ -157,3 +157,9 @@ def test_bfloat16_vectors_have_unit_length(folder):
     rough = SentenceTransformerEncoder(folder, compute="bfloat16")
     norms = np.linalg.norm(rough.encode_document(TEXTS).vectors, axis=1)
     np.testing.assert_allclose(norms, 1, atol=1e-6)
+
+
+def test_token_spans_know_no_length_limit(encoder):
+    spans = encoder.token_spans(TEXTS[3])
+    assert len(spans) == 36
+    assert [TEXTS[3][start:end] for start, end in spans] == TEXTS[3].split()
