@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks.engine_process import EngineError, EngineProcess
 from benchmarks.environments import NotInstalledError, environments
 from benchmarks.exact import Reference
+from benchmarks.metrics import quality
 from benchmarks.protocol import Timed, Times, interleave, mean_interval
 from benchmarks.result import Row
 from benchmarks.workload import Workload
@@ -81,8 +82,19 @@ class Contest:
                 recalls = [reference.recall(query, ids, depth) for query, ids in sorted(answers.items())]
                 interval = mean_interval(recalls).rounded()
                 row |= {f"recall@{depth}": interval[0], f"recall@{depth}_interval": interval[1:]}
+        row |= self._judged(answers)
         row["hits_missing"] = sum(len(ids) < min(k, self.workload.n_docs) for ids in answers.values())
         return row
+
+    def _judged(self, answers: Mapping[int, list[int]]) -> Row:
+        """nDCG@10 where the workload has judgements; recall of MaxSim says nothing of relevance."""
+        path = self.workload.folder / "qrels.json"
+        if not path.exists():
+            return {}
+        qrels = json.loads(path.read_text(encoding="utf-8"))
+        run = {str(query): [(str(document), 0.0) for document in ids[:10]] for query, ids in answers.items()}
+        figures = quality(run, {query: qrels[query] for query in run})
+        return {"ndcg@10": figures["ndcg@10"], "ndcg@10_interval": figures["ndcg@10_interval"]}
 
     def _seats(self, stack: ExitStack) -> Iterator["Seat"]:
         for entrant in self.entrants:

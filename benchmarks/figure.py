@@ -54,6 +54,7 @@ class Figure:
         minutes: rough duration of the full run on two cores.
         table: markdown of the README block; None shows every row.
         plot: draws an SVG to the given path; None when a table says it all.
+        views: further tables of the same result; a block `NAME/VIEW` shows one.
     """
 
     name: str
@@ -61,7 +62,8 @@ class Figure:
     minutes: float
     run: Callable[[Options], Measured]
     table: Callable[[Mapping[str, Any]], str] | None = None
-    plot: Callable[[Mapping[str, Any], Path], None] | None = field(default=None)
+    plot: Callable[[Mapping[str, Any], Path], None] | None = None
+    views: Mapping[str, Callable[[Mapping[str, Any]], str]] = field(default_factory=dict)
 
 
 def find_figures() -> dict[str, Figure]:

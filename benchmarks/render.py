@@ -15,7 +15,9 @@ from benchmarks.result import RESULTS, ResultError, Row, read_result
 PAGES = (HERE.parent / "README.md", HERE / "README.md", HERE.parent / "kernels" / "README.md")
 CONTENTS = "contents"
 BLOCK = re.compile(
-    r"(?P<open><!-- benchmarks:(?P<name>[\w-]+) -->\n).*?(?P<close><!-- /benchmarks -->)", re.S
+    r"(?P<open><!-- benchmarks:(?P<name>[\w-]+)(?:/(?P<view>[\w-]+))? -->\n)"
+    r".*?(?P<close><!-- /benchmarks -->)",
+    re.S,
 )
 
 
@@ -60,13 +62,17 @@ def fill(
             return match["open"] + "\n" + contents(figures, page, results) + "\n" + match["close"]
         if name not in figures:
             raise ResultError(f"{page.name} has a block for figure {name!r}, which does not exist")
-        return match["open"] + body(figures[name], read_result(name, results), page) + match["close"]
+        shown = body(figures[name], read_result(name, results), page, view=match["view"])
+        return match["open"] + shown + match["close"]
 
     return BLOCK.sub(block, text)
 
 
-def body(figure: Figure, result: Mapping[str, Any], page: Path) -> str:
-    table = figure.table(result) if figure.table else markdown_table(result["rows"])
+def body(figure: Figure, result: Mapping[str, Any], page: Path, *, view: str | None = None) -> str:
+    if view is not None and view not in figure.views:
+        raise ResultError(f"{page.name} asks for {figure.name}/{view}; there are {sorted(figure.views)}")
+    show = figure.table if view is None else figure.views[view]
+    table = show(result) if show else markdown_table(result["rows"])
     picture = ""
     if figure.plot:
         svg = Path(os.path.relpath(RESULTS / f"{figure.name}.svg", page.parent)).as_posix()

@@ -55,9 +55,19 @@ def encoded(collection: Collection, home: Path) -> Workload:
             querylens=queries.doclens,
             about={"name": collection.name, "texts": True, "encoder": encoder.fingerprint},
         )
-        ids = {"documents": list(collection.documents), "queries": list(collection.queries)}
-        (folder / "ids.json").write_text(json.dumps(ids), encoding="utf-8")
+        (folder / "qrels.json").write_text(json.dumps(judged_rows(collection)), encoding="utf-8")
     return read_workload(folder)
+
+
+def judged_rows(collection: Collection) -> dict[str, dict[str, int]]:
+    """The judgements by row numbers, as the engines name documents."""
+    rows = {document: str(row) for row, document in enumerate(collection.documents)}
+    return {
+        str(row): {
+            rows[document]: grade for document, grade in collection.qrels[query].items() if document in rows
+        }
+        for row, query in enumerate(collection.queries)
+    }
 
 
 def _encode_documents(

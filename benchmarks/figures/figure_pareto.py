@@ -45,6 +45,7 @@ COLUMNS = {
     "setting": "setting",
     "recall@10": "recall@10",
     "recall@100": "recall@100",
+    "ndcg@10": "nDCG@10",
     "cpu_median_ms": "CPU ms",
     "wall_median_ms": "wall ms",
     "wall_p95_ms": "p95",
@@ -82,6 +83,28 @@ def _readable(row: Row) -> Row:
     }
 
 
+SUMMARY = {
+    "engine": "engine",
+    "setting": "setting",
+    "ndcg@10": "nDCG@10",
+    "recall@10": "recall@10 of exact",
+    "cpu_median_ms": "CPU ms/query",
+    "cpu_ratio_to_ours": "CPU / ours at equal recall",
+    "memory_mb": "memory MB",
+    "disk_bytes_per_token": "disk B/token",
+    "build_cpu_s": "build CPU s",
+}
+
+
+def summary(result: Mapping[str, Any]) -> str:
+    """Each engine with its defaults, on each workload: the table for a first page."""
+    rows = [row for row in result["rows"] if not row["knobs"] or row["knobs"] == {"exact": True}]
+    return "\n".join(
+        f"**{_title(own)}**\n\n" + markdown_table([_readable(row) for row in own], SUMMARY)
+        for _, own in by_workload(rows)
+    )
+
+
 def plot(result: Mapping[str, Any], path: Path) -> None:
     from benchmarks.plot import new_axes, save
 
@@ -110,4 +133,5 @@ FIGURE = Figure(
     run=run,
     table=table,
     plot=plot,
+    views={"summary": summary},
 )

@@ -58,6 +58,16 @@ def test_a_block_without_a_result_is_an_error(tmp_path: Path) -> None:
         fill(text, {}, page=tmp_path / "README.md", results=tmp_path)
 
 
+def test_a_block_can_show_another_view_of_a_result_and_an_unknown_view_is_an_error(tmp_path: Path) -> None:
+    write_result("f", ROWS, watch=Watch(), seed=0, config={}, folder=tmp_path)
+    figures = {"f": figure(views={"short": lambda result: f"{len(result['rows'])} row\n"})}
+    page = tmp_path / "README.md"
+    filled = fill("<!-- benchmarks:f/short -->\n<!-- /benchmarks -->", figures, page=page, results=tmp_path)
+    assert "1 row" in filled and "| ours |" not in filled
+    with pytest.raises(ResultError, match=r"asks for f/long; there are \['short'\]"):
+        fill("<!-- benchmarks:f/long -->\n<!-- /benchmarks -->", figures, page=page, results=tmp_path)
+
+
 def test_every_block_of_the_readmes_is_what_its_committed_result_says() -> None:
     assert render(check=True) == 0, "run `python -m benchmarks render`"
 
