@@ -36,11 +36,11 @@ def folder_of(name: str, options: Options) -> Path:
     return options.data if options.data is not None else DATA / name
 
 
-def encoded(collection: Collection, home: Path) -> Workload:
-    """Encode once with the embedded default encoder; kept under `home` by name and fingerprint."""
+def encoded(collection: Collection, home: Path, *, encoder: Any = None) -> Workload:
+    """Encode once, with the embedded default unless told otherwise; kept by name and fingerprint."""
     from colsearch.encoders import load_encoder
 
-    encoder = load_encoder(None)
+    encoder = load_encoder(encoder)
     folder = home / "workloads" / f"{collection.name}-{encoder.fingerprint[:12]}"
     if not (folder / "about.json").exists():
         texts = list(collection.documents.values())

@@ -37,6 +37,15 @@ class Projection:
     def fingerprint(self) -> str:
         return hash_arrays({"projection": self.matrix})
 
+    def truncated(self, dim: int) -> "Projection":
+        """The first `dim` columns: of the shipped map, which is trained in order, a good map to `dim`.
+
+        Raises: EncoderError: if the projection has fewer columns.
+        """
+        if not 1 <= dim <= self.dim:
+            raise EncoderError(f"dim must be between 1 and {self.dim}, the projection's own, not {dim}")
+        return Projection(np.ascontiguousarray(self.matrix[:, :dim]))
+
     def save(self, path: Path, *, about: dict[str, str]) -> None:
         """Write as float16, with where it comes from in the file's own metadata."""
         from safetensors.numpy import save_file
