@@ -171,3 +171,10 @@ def test_the_default_is_the_embedded_encoder():
     assert isinstance(encoder, EmbeddedEncoder)
     assert isinstance(encoder, Encoder)
     assert load_encoder(encoder) is encoder
+
+
+def test_the_first_columns_of_the_projection_are_a_projection():
+    whole = load_projection()
+    assert whole.truncated(64).matrix.tolist() == whole.matrix[:, :64].tolist()
+    with pytest.raises(EncoderError, match=f"between 1 and {whole.dim}"):
+        whole.truncated(whole.dim + 1)
