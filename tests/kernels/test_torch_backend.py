@@ -1,0 +1,153 @@
+"""The torch path against the reference: equal to the bit over codes, whatever the chunks."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from colsearch_kernels import quantize, reference, torch_backend
+from colsearch_kernels.codes import PLANE_BITS, Codes, QuantizedQuery
+from colsearch_kernels.errors import KernelInputError
+from colsearch_kernels.torch_backend import DeviceCodes
+
+DOCLENS = [1, 0, 7, 40, 1, 33, 0, 5]
+
+
+def make(
+    dim: int, plane_bits: tuple[int, ...], doclens: list[int] = DOCLENS, n_query: int = 5, seed: int = 0
+) -> tuple[Codes, QuantizedQuery]:
+    rng = np.random.default_rng(seed)
+    # All similarities of a document to a query token may be negative: the mean of the documents is not zero.
+    vectors = rng.standard_normal((sum(doclens), dim), np.float32) + 1
+    planes, widths = quantize.encode(vectors, plane_bits, 1)
+    offsets = np.concatenate([[0], np.cumsum(doclens)]).astype(np.int64)
+    query = rng.standard_normal((n_query, dim), np.float32) - np.float32(0.5)
+    codes = Codes(dim, plane_bits, planes, widths, offsets)
+    return codes, quantize.quantize_query(query, plane_bits, 1)
+
+
+@pytest.mark.parametrize("memory_bytes", [1, 40_000, 1 << 28])
+@pytest.mark.parametrize("plane_bits", PLANE_BITS)
+@pytest.mark.parametrize("dim", [7, 128])
+def test_scores_over_codes_equal_the_reference(
+    dim: int, plane_bits: tuple[int, ...], memory_bytes: int
+) -> None:
+    codes, query = make(dim, plane_bits)
+    on_device = DeviceCodes.copy_of(codes, "cpu")
+    for n_planes in range(1, len(plane_bits) + 1):
+        expected = reference.score_codes(query, codes, n_planes=n_planes)
+        found = torch_backend.score_codes(query, on_device, n_planes=n_planes, memory_bytes=memory_bytes)
+        np.testing.assert_array_equal(found, expected)
+        assert (expected[np.isfinite(expected)] < 0).any()
+
+
+def test_dims_beyond_what_float32_counts_exactly_equal_the_reference() -> None:
+    codes, query = make(2100, (8,), [3, 2])
+    # Largest code against largest query: sums of more than 2**24, which float32 could not add up.
+    codes.planes[0][:] = 255
+    query = QuantizedQuery(np.full_like(query.values, 63), query.scales)
+    query.values[:, ::7] = 62
+    expected = reference.score_codes(query, codes)
+    found = torch_backend.score_codes(query, DeviceCodes.copy_of(codes, "cpu"))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_chosen_documents_and_many_queries_equal_the_reference() -> None:
+    codes, query = make(48, (4, 4))
+    _, other = make(48, (4, 4), n_query=70, seed=1)
+    ordinals = np.array([5, 1, 0, 5, 3])
+    on_device = DeviceCodes.copy_of(codes, "cpu")
+    expected = reference.score_codes_batch([query, other], codes, ordinals=ordinals, n_planes=1)
+    found = torch_backend.score_codes_batch([query, other], on_device, ordinals=ordinals, n_planes=1)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_top_k_equals_the_reference_with_ties_and_dead_documents() -> None:
+    codes, query = make(16, (2,), [3] * 12)
+    codes.planes[0][9:12] = codes.planes[0][3:6]
+    codes.widths[0][9:12] = codes.widths[0][3:6]
+    live = np.ones(12, bool)
+    live[5] = False
+    on_device = DeviceCodes.copy_of(codes, "cpu")
+    for k in (0, 1, 4, 100):
+        expected = reference.top_k(query, codes, k, live=live)
+        found = torch_backend.top_k(query, on_device, k, live=live)
+        np.testing.assert_array_equal(found[0], expected[0])
+        np.testing.assert_array_equal(found[1], expected[1])
+
+
+def test_a_query_token_of_scale_zero_leaves_empty_documents_without_a_score() -> None:
+    codes, query = make(16, (4,))
+    query = QuantizedQuery(query.values, np.zeros_like(query.scales))
+    found = torch_backend.score_codes(query, DeviceCodes.copy_of(codes, "cpu"))
+    np.testing.assert_array_equal(found, np.where(np.array(DOCLENS) > 0, 0, -np.inf))
+
+
+@pytest.mark.parametrize("memory_bytes", [1, 5000, 1 << 28])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_float_maxsim_equals_the_reference(dtype: torch.dtype, memory_bytes: int) -> None:
+    rng = np.random.default_rng(2)
+    doclens = np.array(DOCLENS)
+    vectors = torch.from_numpy(rng.standard_normal((doclens.sum(), 24))).to(dtype)
+    query = torch.from_numpy(rng.standard_normal((3, 24)) - 1).to(dtype)
+    expected = reference.maxsim(query.double().numpy(), vectors.double().numpy(), doclens)
+    found = torch_backend.maxsim(query, vectors, doclens, memory_bytes=memory_bytes)
+    # bfloat16 rounds each of the three maxima to 8 bits.
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=0.2 if dtype == torch.bfloat16 else 1e-5)
+
+
+def test_read_only_codes_are_copied_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+    codes, query = make(8, (1,))
+    for array in (*codes.planes, *codes.widths, codes.offsets):
+        array.setflags(write=False)
+    expected = reference.score_codes(query, codes)
+    np.testing.assert_array_equal(
+        torch_backend.score_codes(query, DeviceCodes.copy_of(codes, "cpu")), expected
+    )
+    assert not recwarn.list
+
+
+def test_no_documents_have_no_scores() -> None:
+    codes, query = make(8, (4,), [])
+    assert torch_backend.score_codes(query, DeviceCodes.copy_of(codes, "cpu")).shape == (0,)
+
+
+@pytest.mark.parametrize("ordinals", [np.array([0, 8]), np.array([-1]), np.array([0.0]), np.array([[0]])])
+def test_ordinals_that_do_not_fit_are_refused(ordinals: np.ndarray) -> None:
+    codes, query = make(8, (4,))
+    with pytest.raises(KernelInputError, match="ordinals"):
+        torch_backend.score_codes(query, DeviceCodes.copy_of(codes, "cpu"), ordinals=ordinals)
+
+
+def test_a_query_of_another_dim_is_refused() -> None:
+    codes, _ = make(8, (4,))
+    _, query = make(16, (4,))
+    with pytest.raises(KernelInputError, match="16 padded dims"):
+        torch_backend.score_codes(query, DeviceCodes.copy_of(codes, "cpu"))
+
+
+@pytest.mark.parametrize(
+    ("query", "doclens", "message"),
+    [
+        (np.ones((2, 5), np.float32), [3], "do not fit"),
+        (np.ones((2, 4)), [3], "one float type"),
+        (np.ones((2, 4), np.float32), [2], "sum to 2"),
+        (np.ones((2, 4), np.float32), [4, -1], "negative"),
+    ],
+)
+def test_float_arrays_that_do_not_fit_are_refused(
+    query: np.ndarray, doclens: list[int], message: str
+) -> None:
+    with pytest.raises(KernelInputError, match=message):
+        torch_backend.maxsim(query, np.ones((3, 4), np.float32), np.array(doclens))
+
+
+def test_torch_is_loaded_only_with_its_backend() -> None:
+    script = "import sys, colsearch_kernels.quantize; print('torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, "-c", script]
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
