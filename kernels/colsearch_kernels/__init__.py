@@ -1,1 +1,41 @@
 """MaxSim kernels: late-interaction scores over token vectors and over their codes."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from colsearch_kernels.codes import Codes, QuantizedQuery
+    from colsearch_kernels.errors import KernelInputError
+    from colsearch_kernels.floats import maxsim, maxsim_list
+    from colsearch_kernels.scoring import align, score_codes, score_codes_batch, top_k
+
+__all__ = [
+    "Codes",
+    "KernelInputError",
+    "QuantizedQuery",
+    "align",
+    "maxsim",
+    "maxsim_list",
+    "score_codes",
+    "score_codes_batch",
+    "top_k",
+]
+
+_HOME = {
+    "Codes": "codes",
+    "QuantizedQuery": "codes",
+    "KernelInputError": "errors",
+    "maxsim": "floats",
+    "maxsim_list": "floats",
+    "align": "scoring",
+    "score_codes": "scoring",
+    "score_codes_batch": "scoring",
+    "top_k": "scoring",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # numba takes half a second to import, so it is loaded by the first kernel that is asked for.
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
