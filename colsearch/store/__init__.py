@@ -1,0 +1,21 @@
+"""Codes on disk: segments, commits, documents."""
+
+from colsearch.store.build import Build
+from colsearch.store.check import CheckReport, check, repair
+from colsearch.store.container import Container
+from colsearch.store.segment import DocumentBatch, Segment
+from colsearch.store.snapshot import LiveSegment, Snapshot
+from colsearch.store.store import Store
+
+__all__ = [
+    "Build",
+    "CheckReport",
+    "Container",
+    "DocumentBatch",
+    "LiveSegment",
+    "Segment",
+    "Snapshot",
+    "Store",
+    "check",
+    "repair",
+]

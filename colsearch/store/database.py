@@ -1,0 +1,154 @@
+"""The SQLite file: what is looked up or changes, and the one transaction that makes a write visible."""
+
+import json
+import os
+import sqlite3
+import stat
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from colsearch.errors import DamagedError, FormatError, IndexNotFoundError, StorageError
+
+FILE_NAME = "index.sqlite"
+FORMAT_VERSION = 1
+_CHUNK = 500
+# A rollback journal, not WAL: a closed WAL database does not open in a read-only folder.
+SCHEMA = """
+CREATE TABLE state (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
+CREATE TABLE segments (first_doc_no INTEGER PRIMARY KEY, name TEXT NOT NULL, n_docs INTEGER NOT NULL,
+    n_tokens INTEGER NOT NULL, n_bytes INTEGER NOT NULL, staged INTEGER NOT NULL);
+CREATE TABLE documents (doc_no INTEGER PRIMARY KEY, id TEXT NOT NULL);
+CREATE INDEX documents_by_id ON documents (id);
+CREATE TABLE tombstones (doc_no INTEGER PRIMARY KEY);
+CREATE TABLE replaced (doc_no INTEGER PRIMARY KEY);
+CREATE TABLE fields (path TEXT NOT NULL, kind TEXT NOT NULL, value NOT NULL, doc_no INTEGER NOT NULL,
+    PRIMARY KEY (path, kind, value, doc_no)) WITHOUT ROWID;
+CREATE VIRTUAL TABLE texts USING fts5 (text, content='', tokenize='porter unicode61');
+CREATE TABLE models (name TEXT PRIMARY KEY, n_bytes INTEGER NOT NULL, current INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE prefilters (segment TEXT NOT NULL, model TEXT NOT NULL, name TEXT NOT NULL,
+    n_bytes INTEGER NOT NULL, PRIMARY KEY (segment, model)) WITHOUT ROWID;
+"""
+
+
+class Database:
+    """One connection, used by one thread at a time, opened again after a fork."""
+
+    def __init__(self, folder: Path, *, read_only: bool) -> None:
+        self.path = folder / FILE_NAME
+        self._read_only = read_only
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._pid = -1
+
+    @classmethod
+    def create(cls, folder: Path, settings: dict[str, Any]) -> "Database":
+        """A new file with the schema, made durable before it gets its name."""
+        temporary = folder / f"{FILE_NAME}.new"
+        connection = sqlite3.connect(temporary, isolation_level=None)
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.executescript(f"BEGIN; {SCHEMA} COMMIT;")
+            rows = {"format_version": FORMAT_VERSION, "settings": json.dumps(settings), "visible": -1}
+            connection.execute("BEGIN")
+            connection.executemany("INSERT INTO state VALUES (?, ?)", rows.items())
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+        temporary.replace(folder / FILE_NAME)
+        return cls(folder, read_only=False)
+
+    @contextmanager
+    def locked(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for this thread alone; SQLite's errors come out as ours."""
+        with self._lock:
+            try:
+                yield self._connected()
+            except sqlite3.DatabaseError as error:
+                raise _translated(error, self.path) from error
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """One consistent read transaction."""
+        with self.locked() as connection:
+            nested = connection.in_transaction
+            if not nested:
+                connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                if not nested:
+                    connection.execute("ROLLBACK")
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """One durable transaction: everything in it, or nothing."""
+        with self.locked() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+    def data_version(self) -> int:
+        """A number that changes when another connection commits."""
+        with self.locked() as connection:
+            return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None and self._pid == os.getpid():
+                self._connection.close()
+            self._connection = None
+
+    def _connected(self) -> sqlite3.Connection:
+        # A connection must not cross a fork: the child opens its own and leaves the parent's alone.
+        if self._connection is None or self._pid != os.getpid():
+            self._connection, self._pid = self._connect(), os.getpid()
+        return self._connection
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            status = self.path.lstat()
+        except FileNotFoundError:
+            raise IndexNotFoundError(f"no index at {self.path.parent}: {FILE_NAME} is missing") from None
+        if not stat.S_ISREG(status.st_mode):
+            raise DamagedError(f"{self.path} is not a plain file")
+        journal = self.path.with_name(f"{FILE_NAME}-journal")
+        # A hot journal of a killed writer must be rolled back, which a read-only connection cannot do.
+        mode = "ro" if self._read_only and not (journal.exists() and os.access(self.path, os.W_OK)) else "rw"
+        uri = f"{self.path.absolute().as_uri()}?mode={mode}"
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=30)
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
+        self._check_version(connection)
+        return connection
+
+    def _check_version(self, connection: sqlite3.Connection) -> None:
+        row = connection.execute("SELECT value FROM state WHERE key = 'format_version'").fetchone()
+        if row is None or not isinstance(row[0], int) or row[0] < 1:
+            raise DamagedError(f"{self.path} names no format version; was it written by colsearch?")
+        if row[0] > FORMAT_VERSION:
+            raise FormatError(
+                f"{self.path} has format {row[0]}, this release reads up to {FORMAT_VERSION}; upgrade colindex"
+            )
+
+
+def rows_in(connection: sqlite3.Connection, sql: str, values: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+    """Run a query with `IN ({})` over any number of values, in chunks."""
+    for start in range(0, len(values), _CHUNK):
+        chunk = list(values[start : start + _CHUNK])
+        yield from connection.execute(sql.format(",".join("?" * len(chunk))), chunk)
+
+
+def _translated(error: sqlite3.DatabaseError, path: Path) -> Exception:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY,
+                sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM):  # fmt: skip
+        return StorageError(None, f"{path}: {error}; nothing was changed")
+    return DamagedError(f"{path}: {error}; run `colsearch check --repair`")

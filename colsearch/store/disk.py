@@ -1,0 +1,53 @@
+"""Every file operation of the store in one place, so that a test can record it or make it fail."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from colsearch.errors import StorageError
+
+
+def write_file(path: Path, chunks: Iterable[bytes | memoryview], *, head_bytes: int, head: object) -> None:
+    """Write `head_bytes` of room, then the chunks, then fill the room with `head()`, and fsync.
+
+    The head is made last because it holds checksums of what follows.
+    """
+    try:
+        with path.open("xb") as file:
+            file.write(bytes(head_bytes))
+            for chunk in chunks:
+                file.write(chunk)
+            file.seek(0)
+            file.write(head())  # type: ignore[operator]
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise StorageError(
+            error.errno, f"cannot write {path}: {error.strerror}; nothing was changed"
+        ) from error
+
+
+def publish(temporary: Path, final: Path) -> None:
+    """Give a finished file its name, durably."""
+    try:
+        temporary.replace(final)
+        sync_folder(final.parent)
+    except OSError as error:
+        raise StorageError(
+            error.errno, f"cannot write {final}: {error.strerror}; nothing was changed"
+        ) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Unlink a file that the index wrote and no longer names; readers that mapped it keep it."""
+    path.unlink(missing_ok=True)

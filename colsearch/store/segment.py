@@ -1,0 +1,239 @@
+"""A segment: documents' codes, ids, texts, metadata and spans in one container."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colsearch.errors import DamagedError
+from colsearch.store import container
+from colsearch.store.container import Container, Section
+from colsearch.types import I32, I64, U8, DocId, Document
+
+SUFFIX = ".seg"
+_COPY_TOKENS = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentBatch:
+    """Encoded documents on their way into a build.
+
+    Attributes:
+        ids: one per document.
+        planes: code planes, each (n_tokens, row_bytes) uint8.
+        widths: per plane (n_tokens,) uint16, the bits of a float16.
+        doclens: (n_docs,) int64, tokens per document.
+        texts: one per document, None for a document without a text.
+        metadata: one JSON-ready dict per document.
+        spans: (n_tokens, 2) int32 character spans, or None.
+    """
+
+    ids: Sequence[DocId]
+    planes: tuple[U8, ...]
+    widths: tuple[NDArray[np.uint16], ...]
+    doclens: I64
+    texts: Sequence[str | None]
+    metadata: Sequence[dict[str, Any]]
+    spans: I32 | None = None
+
+
+def write_segment(folder: Path, batches: Sequence[DocumentBatch], first_doc_no: int) -> tuple[str, int]:
+    """Write the documents of the batches as one segment; returns its file name and size in bytes."""
+    doclens = np.concatenate([batch.doclens for batch in batches])
+    offsets = np.concatenate([[0], np.cumsum(doclens)]).astype(np.int64)
+    sections = [
+        _joined(f"plane{i}", [batch.planes[i] for batch in batches]) for i in range(len(batches[0].planes))
+    ]
+    sections += [
+        _joined(f"width{i}", [batch.widths[i] for batch in batches]) for i in range(len(batches[0].widths))
+    ]
+    sections.append(Section.of("offsets", offsets))
+    sections.append(Section.of("doc_nos", first_doc_no + np.arange(len(doclens), dtype=np.int64)))
+    ids = [json.dumps(id, ensure_ascii=False).encode() for batch in batches for id in batch.ids]
+    texts = [text for batch in batches for text in batch.texts]
+    rows = [_canonical(row) for batch in batches for row in batch.metadata]
+    sections += _blob("ids", ids)
+    sections += _blob("texts", [b"" if text is None else text.encode() for text in texts])
+    sections.append(Section.of("has_text", np.array([text is not None for text in texts], np.uint8)))
+    sections += _blob("metadata", rows)
+    if any(batch.spans is not None for batch in batches):
+        spans = [
+            np.full((int(b.doclens.sum()), 2), -1, np.int32) if b.spans is None else b.spans for b in batches
+        ]
+        sections.append(Section.of("spans", packed_spans(np.concatenate(spans))))
+    return container.write(folder, SUFFIX, sections, {"kind": "segment"})
+
+
+def write_merged(folder: Path, parts: Sequence["Segment"], kept: Sequence[I64]) -> tuple[str, int]:
+    """Copy the kept ordinals (ascending) of adjacent segments into a new one, byte for byte."""
+    pieces = [(segment, rows) for segment, rows in zip(parts, kept) if len(rows)]
+    doclens = np.concatenate([np.diff(s.offsets)[rows] for s, rows in pieces] or [np.empty(0, np.int64)])
+    offsets = np.concatenate([[0], np.cumsum(doclens)]).astype(np.int64)
+    for segment, rows in pieces:
+        segment.verify(rows)
+    sections = [
+        Section(
+            f"{kind}{i}",
+            arrays[0].dtype.str,
+            (int(offsets[-1]), *arrays[0].shape[1:]),
+            _TokenRows(pieces, kind, i),
+        )
+        for kind, all_arrays in (("plane", [s.planes for s in parts]), ("width", [s.widths for s in parts]))
+        for i, arrays in enumerate(zip(*all_arrays))
+    ]
+    sections.append(Section.of("offsets", offsets))
+    sections.append(Section.of("doc_nos", _concatenated([s.doc_nos[rows] for s, rows in pieces], np.int64)))
+    for name in ("ids", "texts"):
+        sections += _blob(name, [s.blob(name, int(row)) for s, rows in pieces for row in rows])
+    sections.append(Section.of("has_text", _concatenated([s.has_text[rows] for s, rows in pieces], np.uint8)))
+    sections += _blob("metadata", [s.blob("metadata", int(row)) for s, rows in pieces for row in rows])
+    if any(segment.has_spans for segment, _ in pieces):
+        spans = [segment.spans(int(row)) for segment, rows in pieces for row in rows]
+        sections.append(Section.of("spans", packed_spans(np.concatenate(spans))))
+    return container.write(folder, SUFFIX, sections, {"kind": "segment"})
+
+
+class Segment:
+    """Documents of one immutable file, mapped into memory.
+
+    Attributes:
+        name: of the file, a hash of its content.
+        doc_nos: (n_docs,) int64, ascending insertion numbers.
+        offsets: (n_docs + 1,) int64 token offsets.
+        planes, widths: the code planes as `DocumentBatch` has them; call `verify` before reading them.
+    """
+
+    def __init__(self, path: Path, *, verify: str = "auto") -> None:
+        self.name = path.name
+        self.file = Container(path, verify=verify)
+        self.offsets: I64 = self.file.array("offsets", "<i8", (None,))
+        self.doc_nos: I64 = self.file.array("doc_nos", "<i8", (None,))
+        self.n_docs = len(self.doc_nos)
+        self._check_offsets("offsets", self.offsets, None)
+        if self.n_docs and (self.doc_nos[0] < 0 or (np.diff(self.doc_nos) <= 0).any()):
+            raise DamagedError(f"{path}: document numbers do not ascend")
+        self.n_tokens = int(self.offsets[-1])
+        n_planes = sum(f"plane{i}" in self.file for i in range(8))
+        self.planes: tuple[U8, ...] = tuple(
+            self.file.array(f"plane{i}", "|u1", (self.n_tokens, None), lazy=True) for i in range(n_planes)
+        )
+        self.widths: tuple[NDArray[np.uint16], ...] = tuple(
+            self.file.array(f"width{i}", "<u2", (self.n_tokens,)) for i in range(n_planes)
+        )
+        # As integers, the float16s that are infinite, NaN or negative are all from 0x7C00 on.
+        if not n_planes or any((width >= 0x7C00).any() for width in self.widths):
+            raise DamagedError(f"{path}: a grid width is not a finite, positive float16")
+        self.has_text: U8 = self.file.array("has_text", "|u1", (self.n_docs,))
+        self._blobs = {name: self._blob_arrays(name) for name in ("ids", "texts", "metadata")}
+        self.has_spans = "spans" in self.file
+        if self.has_spans:
+            self._spans = self.file.array("spans", self._span_dtype(), (self.n_tokens, 2), lazy=True)
+
+    def verify(self, ordinals: I64 | None, n_planes: int | None = None) -> None:
+        """Check the code blocks of these documents (None: of all) against their checksums, once."""
+        for i, plane in enumerate(self.planes[:n_planes]):
+            row_bytes = plane.shape[1]
+            if ordinals is None:
+                self.file.verify(f"plane{i}", 0, self.n_tokens * row_bytes)
+            else:
+                self.file.verify_rows(
+                    f"plane{i}", self.offsets[ordinals], self.offsets[np.asarray(ordinals) + 1], row_bytes
+                )
+
+    def document(self, ordinal: int) -> Document:
+        """Id, text and metadata as the segment holds them."""
+        try:
+            text = self.blob("texts", ordinal).decode() if self.has_text[ordinal] else None
+            return Document(self.id(ordinal), text, json.loads(self.blob("metadata", ordinal)))
+        except (ValueError, RecursionError) as error:
+            raise DamagedError(f"{self.file.path}: document {ordinal} is malformed ({error})") from None
+
+    def id(self, ordinal: int) -> DocId:
+        value = json.loads(self.blob("ids", ordinal))
+        if not isinstance(value, str | int):
+            raise DamagedError(f"{self.file.path}: document {ordinal} has the id {value!r}")
+        return value
+
+    def blob(self, name: str, ordinal: int) -> bytes:
+        """The stored bytes of one document's id, text or metadata, verified."""
+        offsets, data = self._blobs[name]
+        start, stop = int(offsets[ordinal]), int(offsets[ordinal + 1])
+        self.file.verify(name, start, stop)
+        return data[start:stop].tobytes()
+
+    def spans(self, ordinal: int) -> I32:
+        """(n_tokens, 2) int32 character spans of one document's tokens; -1 where unknown."""
+        start, stop = int(self.offsets[ordinal]), int(self.offsets[ordinal + 1])
+        if not self.has_spans:
+            return np.full((stop - start, 2), -1, np.int32)
+        row_bytes = 2 * self._spans.dtype.itemsize
+        self.file.verify("spans", start * row_bytes, stop * row_bytes)
+        return self._spans[start:stop].astype(np.int32)
+
+    def _blob_arrays(self, name: str) -> tuple[I64, U8]:
+        data: U8 = self.file.array(name, "|u1", (None,), lazy=True)
+        offsets: I64 = self.file.array(f"{name}_offsets", "<i8", (self.n_docs + 1,))
+        self._check_offsets(f"{name}_offsets", offsets, len(data))
+        return offsets, data
+
+    def _check_offsets(self, name: str, offsets: I64, end: int | None) -> None:
+        wrong_length = name == "offsets" and len(offsets) != self.n_docs + 1
+        if wrong_length or offsets[0] != 0 or (np.diff(offsets) < 0).any() or end not in (None, offsets[-1]):
+            raise DamagedError(f"{self.file.path}: section {name!r} is not a list of ascending offsets")
+
+    def _span_dtype(self) -> str:
+        return "<i2" if self.file.section_bytes()["spans"] == 4 * self.n_tokens else "<i4"
+
+
+def packed_spans(spans: I32) -> NDArray[np.int16] | I32:
+    """Character spans in 16 bits when every text is short enough, else in 32."""
+    if spans.size and int(spans.max()) > np.iinfo(np.int16).max:
+        return spans
+    return spans.astype(np.int16)
+
+
+@dataclass(frozen=True, slots=True)
+class _TokenRows:
+    """The token rows of the kept documents, copied in chunks of bounded size."""
+
+    pieces: Sequence[tuple[Segment, I64]]
+    kind: str
+    number: int
+
+    def __call__(self) -> Iterable[NDArray[Any]]:
+        for segment, rows in self.pieces:
+            array = (segment.planes if self.kind == "plane" else segment.widths)[self.number]
+            for start, stop in _runs(segment.offsets, rows):
+                for at in range(start, stop, _COPY_TOKENS):
+                    yield array[at : min(at + _COPY_TOKENS, stop)]
+
+
+def _runs(offsets: I64, rows: I64) -> Iterable[tuple[int, int]]:
+    """Token ranges of ascending documents, neighbours joined."""
+    breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+    for run in np.split(rows, breaks):
+        if len(run):
+            yield int(offsets[run[0]]), int(offsets[run[-1] + 1])
+
+
+def _joined(name: str, arrays: Sequence[NDArray[Any]]) -> Section:
+    shape = (sum(len(array) for array in arrays), *arrays[0].shape[1:])
+    return Section(name, arrays[0].dtype.newbyteorder("<").str, shape, lambda: arrays)
+
+
+def _concatenated(arrays: Sequence[NDArray[Any]], dtype: type) -> NDArray[Any]:
+    return np.concatenate(arrays) if arrays else np.empty(0, dtype)
+
+
+def _blob(name: str, items: Sequence[bytes]) -> list[Section]:
+    offsets = np.concatenate([[0], np.cumsum([len(item) for item in items], dtype=np.int64)])
+    data = np.frombuffer(b"".join(items), np.uint8)
+    return [Section.of(name, data), Section.of(f"{name}_offsets", offsets.astype(np.int64))]
+
+
+def _canonical(row: dict[str, Any]) -> bytes:
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()

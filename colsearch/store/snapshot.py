@@ -1,0 +1,153 @@
+"""A consistent view of an index: its segments, and which of their documents are live."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colsearch.errors import DamagedError, UnknownIdError
+from colsearch.store.database import Database, rows_in
+from colsearch.store.filter import compile_where
+from colsearch.store.segment import Segment
+from colsearch.types import F32, I32, I64, DocId, Document
+
+_WORD = re.compile(r"\w+")
+MAX_QUERY_WORDS = 1024
+
+
+def id_key(id: DocId) -> str:
+    """How an id is written in SQLite and in segments: "1" and 1 are two ids."""
+    return json.dumps(id, ensure_ascii=False)
+
+
+class LiveSegment:
+    """A segment and the documents of it that this snapshot sees.
+
+    Attributes:
+        segment: the immutable file.
+        live: (n_docs,) bool, or None when all are live.
+        n_live: live documents.
+    """
+
+    def __init__(self, segment: Segment, dead: I64) -> None:
+        self.segment = segment
+        self.live: NDArray[np.bool_] | None = None
+        self.n_live = segment.n_docs
+        if len(dead):
+            self.live = np.isin(segment.doc_nos, dead, invert=True)
+            self.n_live = int(self.live.sum())
+
+
+class Snapshot:
+    """What one moment of the index holds; it stays valid whatever is written later.
+
+    Attributes:
+        parts: the segments in insertion order.
+        n_docs: live documents.
+        next_doc_no: the number that the next document will get.
+    """
+
+    def __init__(self, database: Database, parts: Sequence[LiveSegment], visible: int) -> None:
+        self._database = database
+        self.parts = tuple(parts)
+        self.n_docs = sum(part.n_live for part in parts)
+        self.n_tokens = sum(part.segment.n_tokens for part in parts)
+        self.next_doc_no = visible + 1
+        self._firsts = np.array([part.segment.doc_nos[0] for part in parts], np.int64)
+
+    def ids(self) -> Iterator[DocId]:
+        """Ids of the live documents in insertion order."""
+        for part in self.parts:
+            for ordinal in range(part.segment.n_docs) if part.live is None else np.flatnonzero(part.live):
+                yield part.segment.id(int(ordinal))
+
+    def find(self, ids: Sequence[DocId], *, missing_ok: bool = False) -> I64:
+        """(n,) int64 doc_nos in the order of the ids.
+
+        Raises: UnknownIdError: naming the first id that no live document has.
+        """
+        keys = [id_key(id) for id in ids]
+        with self._database.reading() as connection:
+            found = {
+                key: doc_no
+                for key, doc_no in rows_in(
+                    connection, "SELECT id, doc_no FROM documents WHERE id IN ({})", list(dict.fromkeys(keys))
+                )
+                if doc_no < self.next_doc_no
+            }
+        missing = [id for id, key in zip(ids, keys) if key not in found]
+        if missing and not missing_ok:
+            raise UnknownIdError(f"the index holds no document with id {missing[0]!r}")
+        return np.array([found[key] for key in keys if key in found], np.int64)
+
+    def locate(self, doc_nos: I64) -> tuple[I64, I64]:
+        """Part number and ordinal of each document."""
+        part_of = np.searchsorted(self._firsts, doc_nos, side="right") - 1
+        ordinal_of = np.zeros(len(doc_nos), np.int64)
+        for number in np.unique(part_of):
+            rows = np.flatnonzero(part_of == number)
+            here = self.parts[number].segment.doc_nos if number >= 0 else np.empty(0, np.int64)
+            ordinals = np.searchsorted(here, doc_nos[rows])
+            known = ordinals < len(here)
+            if not known.all() or (here[ordinals] != doc_nos[rows]).any():
+                raise DamagedError(
+                    f"{self._database.path} names documents that no segment holds; run `colsearch check --repair`"
+                )
+            ordinal_of[rows] = ordinals
+        return part_of, ordinal_of
+
+    def documents(self, doc_nos: I64) -> list[Document]:
+        """The documents as their segments hold them."""
+        return [self.parts[p].segment.document(int(o)) for p, o in zip(*self.locate(doc_nos))]
+
+    def spans(self, doc_no: int) -> I32:
+        """(n_tokens, 2) int32 character spans of one document; -1 where unknown."""
+        part, ordinal = (int(n[0]) for n in self.locate(np.array([doc_no], np.int64)))
+        return self.parts[part].segment.spans(ordinal)
+
+    def where(self, where: Mapping[str, Any]) -> I64:
+        """Sorted doc_nos of the live documents whose metadata match.
+
+        Raises: FilterError.
+        """
+        sql, values = compile_where(where)
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                f"SELECT DISTINCT doc_no FROM ({sql}) ORDER BY doc_no", values
+            ).fetchall()
+        return self._live(np.array([row[0] for row in rows], np.int64))
+
+    def bm25(self, query: str, k: int) -> tuple[I64, F32]:
+        """The k best live documents by BM25 over their texts: doc_nos and scores, best first."""
+        words = list(dict.fromkeys(_WORD.findall(query)))[:MAX_QUERY_WORDS]
+        if not words:
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        match = " OR ".join(f'"{word}"' for word in words)
+        sql = "SELECT rowid, -bm25(texts) FROM texts WHERE texts MATCH ? ORDER BY bm25(texts), rowid LIMIT ?"
+        # Dead documents stay in the text index until their segment is rewritten, so ask for more.
+        n_dead = sum(part.segment.n_docs - part.n_live for part in self.parts)
+        with self._database.reading() as connection:
+            rows = connection.execute(sql, (match, min(k + n_dead, 2**31))).fetchall()
+        scores = dict(rows)
+        doc_nos = np.array(list(scores), np.int64)
+        live = set(self._live(np.sort(doc_nos)).tolist())
+        kept = [doc_no for doc_no in scores if doc_no in live][:k]
+        return np.array(kept, np.int64), np.array([scores[doc_no] for doc_no in kept], np.float32)
+
+    def _live(self, doc_nos: I64) -> I64:
+        """Those of the sorted doc_nos that are live in this snapshot."""
+        kept = []
+        for part in self.parts:
+            here = part.segment.doc_nos
+            wanted = doc_nos[
+                np.searchsorted(doc_nos, here[0]) : np.searchsorted(doc_nos, here[-1], side="right")
+            ]
+            ordinals = np.searchsorted(here, wanted)
+            alive = here[ordinals] == wanted
+            if part.live is not None:
+                alive &= part.live[ordinals]
+            kept.append(wanted[alive])
+        return np.concatenate(kept) if kept else np.empty(0, np.int64)

@@ -1,0 +1,276 @@
+"""The durable document store: SQLite says what is committed, immutable segments hold the rest."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+import numpy as np
+
+from colsearch.errors import (
+    ConfigError,
+    DamagedError,
+    IndexClosedError,
+    IndexExistsError,
+    IndexNotFoundError,
+    ReadOnlyError,
+    StorageError,
+)
+from colsearch.store import container, disk, merging
+from colsearch.store.build import Build
+from colsearch.store.container import Array, Container, Section
+from colsearch.store.database import Database
+from colsearch.store.lock import WriterLock
+from colsearch.store.rows import collect
+from colsearch.store.segment import Segment
+from colsearch.store.snapshot import LiveSegment, Snapshot
+from colsearch.types import DocId
+
+VERIFY = ("auto", "full", "off")
+MODEL_SUFFIX, PREFILTER_SUFFIX = ".model", ".pre"
+_OWN_NAME = re.compile(r"[0-9a-f]{32}\.(seg|pre|model)|[0-9a-f]+-[0-9a-f]+\.tmp")
+# A merge may remove a file between the moment its name is read and the moment it is opened.
+_OPEN_TRIES = 20
+
+
+class Store:
+    """Documents in a folder; made by `create` or `open`."""
+
+    def __init__(self, path: Path, *, read_only: bool, verify: str) -> None:
+        if verify not in VERIFY:
+            raise ConfigError(f"verify must be one of {VERIFY}, not {verify!r}")
+        self.path = path
+        self.read_only = read_only
+        self.segments_folder = path / "segments"
+        self.models_folder = path / "models"
+        self.database = Database(path, read_only=read_only)
+        self._verify = verify
+        self._lock = WriterLock(path)
+        self._cache_lock = RLock()
+        self._files: dict[str, Segment] = {}
+        self._models: dict[str, Container] = {}
+        self._prefilters: dict[str, Container] = {}
+        self._snapshot: tuple[int, int, Snapshot] | None = None
+        self._own_writes = 0
+        self._closed = False
+        with self.database.reading() as connection:
+            row = connection.execute("SELECT value FROM state WHERE key = 'settings'").fetchone()
+        try:
+            self.settings: dict[str, Any] = json.loads(row[0])
+        except (TypeError, ValueError):
+            raise DamagedError(f"{path}: the settings in SQLite are unreadable") from None
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str], settings: dict[str, Any]) -> Store:
+        """Make an empty store in a folder that does not exist, or is empty.
+
+        Raises: IndexExistsError, StorageError.
+        """
+        folder = Path(path)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if any(folder.iterdir()):
+                raise IndexExistsError(f"{folder} is not empty; open it, or choose another folder")
+            (folder / "segments").mkdir()
+            (folder / "models").mkdir()
+            Database.create(folder, settings).close()
+            disk.sync_folder(folder)
+            disk.sync_folder(folder.absolute().parent)
+        except FileExistsError as error:
+            raise IndexExistsError(f"{folder} exists and is not a folder") from error
+        except IndexExistsError:
+            raise
+        except OSError as error:
+            raise StorageError(error.errno, f"cannot create {folder}: {error.strerror}") from error
+        return cls(folder, read_only=False, verify="auto")
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, read_only: bool = False, verify: str = "auto") -> Store:
+        """Open a store; writes nothing.
+
+        Raises: IndexNotFoundError, FormatError, DamagedError.
+        """
+        folder = Path(path)
+        if not folder.is_dir():
+            raise IndexNotFoundError(f"no index at {folder}; make one with ColIndex.create")
+        store = cls(folder, read_only=read_only or not os.access(folder, os.W_OK), verify=verify)
+        store.snapshot()
+        return store
+
+    def close(self) -> None:
+        """Let go of the files; mapped arrays that callers still hold stay valid."""
+        self._closed = True
+        self.database.close()
+        self._files, self._prefilters, self._models, self._snapshot = {}, {}, {}, None
+
+    # --- reading ------------------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot:
+        """The newest committed state; cheap when nothing has changed since the last call."""
+        self._check_open()
+        with self._cache_lock:
+            for _ in range(_OPEN_TRIES):
+                version = self.database.data_version()
+                if self._snapshot and self._snapshot[:2] == (version, self._own_writes):
+                    return self._snapshot[2]
+                try:
+                    self._snapshot = (version, self._own_writes, self._read_snapshot())
+                except FileNotFoundError as error:
+                    missing = error.filename
+                    continue
+                return self._snapshot[2]
+        raise DamagedError(f"{missing} is missing; restore it, or run `colsearch check --repair`")
+
+    def _read_snapshot(self) -> Snapshot:
+        with self.database.reading() as connection:
+            [visible] = connection.execute("SELECT value FROM state WHERE key = 'visible'").fetchone()
+            rows = connection.execute("SELECT name FROM segments WHERE staged = 0 ORDER BY first_doc_no")
+            names = [name for (name,) in rows]
+            dead = [n for (n,) in connection.execute("SELECT doc_no FROM tombstones ORDER BY doc_no")]
+            # Opened inside the transaction: no writer can commit a merge meanwhile.
+            files = {name: self.open_segment(name) for name in names}
+        self._files = files
+        tombstones = np.array(dead, np.int64)
+        parts = []
+        for segment in files.values():
+            first, last = np.searchsorted(tombstones, [segment.doc_nos[0], segment.doc_nos[-1] + 1])
+            parts.append(LiveSegment(segment, tombstones[first:last]))
+        return Snapshot(self.database, parts, int(visible))
+
+    def open_segment(self, name: str) -> Segment:
+        """A segment by its file name, checked to be one of ours."""
+        if name in self._files:
+            return self._files[name]
+        return Segment(self._own(self.segments_folder, name, ".seg"), verify=self._verify)
+
+    def is_own_file(self, path: Path) -> bool:
+        """Whether the index wrote this file: a plain file with one of our names."""
+        return bool(_OWN_NAME.fullmatch(path.name)) and stat.S_ISREG(path.lstat().st_mode)
+
+    def _own(self, folder: Path, name: object, suffix: str) -> Path:
+        if not isinstance(name, str) or not _OWN_NAME.fullmatch(name) or not name.endswith(suffix):
+            raise DamagedError(f"{self.database.path} names the file {name!r:.80}, which is not one of ours")
+        return folder / name
+
+    # --- writing ------------------------------------------------------------------------------
+
+    def begin(self, *, replace: bool = False, resume: bool = False) -> Build:
+        """A staged add (or update, with replace); use it in a `with` block."""
+        self._check_writable()
+        return Build(self, replace=replace, resume=resume)
+
+    def delete(self, ids: Sequence[DocId], *, purge: bool = False) -> int:
+        """Delete documents by id, all or none; with purge no byte of them stays in any file.
+
+        Raises: UnknownIdError.
+        """
+        self._check_writable()
+        with self.write_lock():
+            doc_nos = np.unique(self.snapshot().find(ids))
+            rows = [(int(doc_no),) for doc_no in doc_nos]
+            with self.database.writing() as connection:
+                connection.executemany("DELETE FROM documents WHERE doc_no = ?", rows)
+                connection.executemany("INSERT OR IGNORE INTO tombstones VALUES (?)", rows)
+            self.changed()
+            if purge:
+                merging.purge(self)
+            else:
+                merging.merge_small(self)
+        return len(doc_nos)
+
+    def compact(self) -> None:
+        """Merge all segments into one and drop what was deleted."""
+        self._check_writable()
+        with self.write_lock():
+            merging.merge(self, list(self.snapshot().parts))
+
+    def write_lock(self) -> AbstractContextManager[None]:
+        self._check_writable()
+        return self._lock.held()
+
+    def after_write(self) -> None:
+        """Called with the lock held when documents were committed."""
+        self.changed()
+        merging.merge_small(self)
+
+    def changed(self) -> None:
+        """Forget the cached snapshot: `data_version` does not see our own commits."""
+        self._own_writes += 1
+
+    # --- models and prefilters -----------------------------------------------------------------
+
+    def put_model(self, arrays: dict[str, Array], meta: dict[str, Any]) -> str:
+        """Store a model's arrays, make it the current one, and return its name."""
+        sections = [Section.of(name, array) for name, array in arrays.items()]
+        with self.write_lock():
+            name, n_bytes = container.write(self.models_folder, MODEL_SUFFIX, sections, meta)
+            with self.database.writing() as connection:
+                connection.execute("UPDATE models SET current = 0")
+                connection.execute("INSERT OR REPLACE INTO models VALUES (?, ?, 1)", (name, n_bytes))
+            self.changed()
+        return name
+
+    def current_model(self) -> str | None:
+        """The name of the current model, if there is one."""
+        with self.database.reading() as connection:
+            row = connection.execute("SELECT name FROM models WHERE current = 1").fetchone()
+        return None if row is None else str(row[0])
+
+    def model(self, name: str) -> Container:
+        """A stored model; its arrays are read by name."""
+        if name not in self._models:
+            self._models[name] = Container(self._own(self.models_folder, name, MODEL_SUFFIX), verify="full")
+        return self._models[name]
+
+    def put_prefilter(self, segment: str, model: str, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
+        """Store what a model makes of a segment: its document vectors, FAISS index and the like."""
+        sections = [Section.of(name, array) for name, array in arrays.items()]
+        with self.write_lock():
+            name, n_bytes = container.write(self.segments_folder, PREFILTER_SUFFIX, sections, meta)
+            with self.database.writing() as connection:
+                connection.execute(
+                    "INSERT OR REPLACE INTO prefilters VALUES (?, ?, ?, ?)", (segment, model, name, n_bytes)
+                )
+            self.changed()
+
+    def prefilter(self, segment: str, model: str) -> Container | None:
+        """What `put_prefilter` stored for this segment and model, if anything."""
+        with self._cache_lock:
+            key = f"{segment} {model}"
+            if key not in self._prefilters:
+                with self.database.reading() as connection:
+                    row = connection.execute(
+                        "SELECT name FROM prefilters WHERE segment = ? AND model = ?", (segment, model)
+                    ).fetchone()
+                if row is None:
+                    return None
+                path = self._own(self.segments_folder, row[0], PREFILTER_SUFFIX)
+                try:
+                    self._prefilters[key] = Container(path, verify=self._verify)
+                except FileNotFoundError:
+                    return None
+            return self._prefilters[key]
+
+    def drop_old_models(self) -> None:
+        """Forget every model but the current one, and what they made."""
+        with self.write_lock():
+            with self.database.writing() as connection:
+                connection.execute("DELETE FROM models WHERE current = 0")
+                connection.execute("DELETE FROM prefilters WHERE model NOT IN (SELECT name FROM models)")
+            collect(self)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise IndexClosedError(f"{self.path} was closed; open it again")
+
+    def _check_writable(self) -> None:
+        self._check_open()
+        if self.read_only:
+            raise ReadOnlyError(f"{self.path} was opened read-only; open it without read_only to write")
