@@ -3,9 +3,11 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from colsearch.codecs import RotatedCodec
 from colsearch.errors import ConfigError
 
 MAX_DIM = 4096
+DEFAULT_SEED = 20260
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +25,20 @@ class IndexConfig:
 
     dim: int
     planes: tuple[int, ...] = (4, 4)
-    seed: int = 0
+    seed: int = DEFAULT_SEED
     encoder: str | None = None
     fingerprint: str | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.dim <= MAX_DIM:
             raise ConfigError(f"dim must be between 1 and {MAX_DIM}, not {self.dim}")
+
+    def codec(self) -> RotatedCodec:
+        """The codec of these settings.
+
+        Raises: ConfigError: for planes or a seed that it does not know.
+        """
+        return RotatedCodec(self.dim, self.planes, seed=self.seed)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"planes": list(self.planes)}

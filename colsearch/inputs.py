@@ -1,7 +1,7 @@
 """What callers hand over, checked once at the border: ids, texts, metadata, token vectors, queries."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -59,31 +59,37 @@ def checked_metadata(metadata: Metadata | None, *, where: str) -> dict[str, Any]
 
 
 def documents(
+    *,
     texts: Iterable[str | None] | None,
     ids: Iterable[DocId] | None,
     metadata: Iterable[Metadata | None] | None,
-    *,
+    vectors: Iterable[object] | None = None,
     first_id: int,
-) -> Iterator[Document]:
-    """Walk texts, ids and metadata in step, in constant memory; ids count up from first_id if not given."""
-    columns = {"texts": texts, "ids": ids, "metadata": metadata}
+) -> Iterator[tuple[Document, object]]:
+    """Walk the columns in step, in constant memory: documents with their vectors, not yet checked.
+
+    ids count up from first_id if not given.
+    Raises: DocumentError: if a value cannot be stored, or one column ends before another.
+    """
+    columns = {"texts": texts, "vectors": vectors, "ids": ids, "metadata": metadata}
     given = {name: iter(column) for name, column in columns.items() if column is not None}
     for n in _count():
-        row = {name: next(column, _END) for name, column in given.items()}
+        row: dict[str, Any] = {name: next(column, _END) for name, column in given.items()}
         ended = [name for name, value in row.items() if value is _END]
         if ended:
             if len(ended) < len(row):
-                others = ", ".join(name for name in row if name not in ended)
-                raise DocumentError(f"{', '.join(ended)} ended after {n} entries, but {others} went on")
+                others = " and ".join(name for name in row if name not in ended)
+                raise DocumentError(f"{' and '.join(ended)} ended after {n} entries, but {others} went on")
             return
         document_id = checked_id(row["ids"]) if ids is not None else first_id + n
         where = f"document {document_id!r}"
         text = row.get("texts")
-        yield Document(
+        document = Document(
             document_id,
             None if text is None else checked_text(text, where=where),
             checked_metadata(row.get("metadata"), where=where),
         )
+        yield document, row.get("vectors")
 
 
 def _count() -> Iterator[int]:
@@ -138,12 +144,32 @@ def as_queries(query: Query | Sequence[Query]) -> tuple[list[Query], bool]:
     return list(query), False
 
 
-def checked_query(vectors: object, dim: int) -> F32:
-    """The token vectors of one query: at least one and at most 8,192 tokens."""
+def checked_query_text(query: str) -> str:
+    """The text of a query, which must not be blank."""
+    if not query.strip():
+        raise DocumentError("the query is empty; give it at least one word")
+    return checked_text(query, where="query")
+
+
+def query_tokens(vectors: object, dim: int) -> TokenVectors:
+    """The caller's token vectors of one query: at least one and at most 8,192 tokens."""
+    if not 1 <= (n_tokens := len(vectors) if isinstance(vectors, Sized) else 0) <= MAX_QUERY_TOKENS:
+        raise ShapeError(f"a query has 1 to {MAX_QUERY_TOKENS} tokens, this one has {n_tokens}")
     array = token_array(vectors, dim, where="query")
-    if not 1 <= len(array) <= MAX_QUERY_TOKENS:
-        raise ShapeError(f"a query has 1 to {MAX_QUERY_TOKENS} tokens, this one has {len(array)}")
-    return array
+    return TokenVectors(array, np.array([len(array)], np.int64))
+
+
+def split(tokens: TokenVectors) -> list[TokenVectors]:
+    """One TokenVectors per text."""
+    ends = np.cumsum(tokens.doclens)
+    return [
+        TokenVectors(
+            tokens.vectors[end - n : end],
+            tokens.doclens[i : i + 1],
+            None if tokens.spans is None else tokens.spans[end - n : end],
+        )
+        for i, (n, end) in enumerate(zip(tokens.doclens, ends))
+    ]
 
 
 def checked_k(k: int) -> int:

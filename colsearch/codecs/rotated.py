@@ -1,16 +1,17 @@
 """Bit planes on a rotated uniform grid, with an unbiased width per token; nothing to train."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from colsearch.codecs.encoded import BytesPerToken, EncodedTokens, checked_vectors
+from colsearch.codecs.encoded import U16, BytesPerToken, EncodedTokens, checked_vectors
 from colsearch.errors import ConfigError, FormatError, VectorError
-from colsearch.types import F32
+from colsearch.types import F32, I64, U8
 
 if TYPE_CHECKING:
-    from colsearch_kernels.codes import QuantizedQuery
+    from colsearch_kernels.codes import Codes, QuantizedQuery
 
 DEFAULT_SEED = 20260
 # float16 holds widths from 2**-14 (below, digits are lost) to 65504; a width is 3 to 8 times the root mean
@@ -94,6 +95,12 @@ class RotatedCodec:
         if len(bad):
             raise _row_error(query, int(bad[0]))
         return quantize.quantize_query(query, self.planes, self.seed)
+
+    def codes(self, planes: "Sequence[U8]", widths: "Sequence[U16]", offsets: I64) -> "Codes":
+        """Stored planes, widths and token offsets as the kernels take them; checked, not copied."""
+        from colsearch_kernels.codes import Codes
+
+        return Codes(self.dim, self.planes, tuple(planes), tuple(widths), offsets)
 
     @property
     def bytes_per_token(self) -> BytesPerToken:

@@ -1,0 +1,83 @@
+"""Documents -> token vectors -> codes -> a staged build, in bounded memory, all or nothing."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import TypeAlias
+
+from colsearch import inputs
+from colsearch.codecs import RotatedCodec
+from colsearch.errors import DocumentError
+from colsearch.store import Build, DocumentBatch
+from colsearch.types import F32, Document, TokenVectors
+
+BATCH_DOCS = 512
+BATCH_TOKENS = 1 << 16
+Progress: TypeAlias = Callable[[int, int | None], None] | bool | None
+EncodeDocuments: TypeAlias = Callable[[Sequence[str]], TokenVectors]
+EncodedDocuments: TypeAlias = tuple[list[Document], TokenVectors]
+
+
+def encoded_texts(
+    documents: Iterator[tuple[Document, object]], encode: EncodeDocuments
+) -> Iterator[EncodedDocuments]:
+    """Documents with their token vectors, batch by batch, as the encoder gives them."""
+    while batch := [document for document, _ in islice(documents, BATCH_DOCS)]:
+        tokens = encode([document.text or "" for document in batch])
+        if len(tokens) != len(batch):
+            raise DocumentError(f"the encoder returned {len(tokens)} results for {len(batch)} texts")
+        yield batch, tokens
+
+
+def given_vectors(documents: Iterator[tuple[Document, object]], dim: int) -> Iterator[EncodedDocuments]:
+    """Documents with the caller's token vectors, checked, batch by batch."""
+    batch: list[Document] = []
+    arrays: list[F32] = []
+    n_tokens = 0
+    for document, vectors in documents:
+        arrays.append(inputs.token_array(vectors, dim, where=f"document {document.id!r}"))
+        batch.append(document)
+        n_tokens += len(arrays[-1])
+        if len(batch) == BATCH_DOCS or n_tokens >= BATCH_TOKENS:
+            yield batch, inputs.flatten(arrays, dim)
+            batch, arrays, n_tokens = [], [], 0
+    if batch:
+        yield batch, inputs.flatten(arrays, dim)
+
+
+def write(build: Build, codec: RotatedCodec, batches: Iterable[EncodedDocuments], progress: Progress) -> int:
+    """Encode and stage every batch; the caller commits. Returns the number of documents."""
+    n_docs = 0
+    with progress_report(progress, None) as report:
+        for documents, tokens in batches:
+            encoded = codec.encode(tokens.vectors)
+            build.add(
+                DocumentBatch(
+                    ids=[document.id for document in documents],
+                    planes=encoded.planes,
+                    widths=encoded.widths,
+                    doclens=tokens.doclens,
+                    texts=[document.text for document in documents],
+                    metadata=[document.metadata for document in documents],
+                    spans=tokens.spans,
+                )
+            )
+            n_docs += len(documents)
+            report(n_docs, None)
+    return n_docs
+
+
+@contextmanager
+def progress_report(progress: Progress, total: int | None) -> Iterator[Callable[[int, int | None], None]]:
+    """The caller's callback, or a bar on a terminal (progress=None), or nothing (progress=False)."""
+    if callable(progress):
+        yield progress
+        return
+    if progress is False or (progress is None and not sys.stderr.isatty()):
+        yield lambda done, total: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit=" documents", desc="indexing") as bar:
+        yield lambda done, total: bar.update(done - bar.n) and None

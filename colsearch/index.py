@@ -1,0 +1,425 @@
+"""ColIndex: texts or token vectors in, ranked and explained hits out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from colsearch import builder, inputs
+from colsearch.builder import Progress
+from colsearch.config import DEFAULT_SEED, IndexConfig
+from colsearch.description import describe
+from colsearch.errors import ConfigError, DocumentError, EncoderError
+from colsearch.explain import Explanation
+from colsearch.scorer import Ranking, Scorer
+from colsearch.searcher import Searcher
+from colsearch.store import CheckReport, Snapshot, Store, check
+from colsearch.store import repair as rebuild
+from colsearch.types import DocId, Document, Hit, Hits, Metadata, Profile, TokenVectors
+
+if TYPE_CHECKING:
+    from colsearch.encoders import Encoder
+
+
+class ColIndex:
+    """A late-interaction index in a folder: compressed token vectors, texts and metadata.
+
+    Made by `create` or `open`, never by its constructor. Reads are consistent snapshots, safe from
+    many threads; every write is one atomic, durable step; one process writes at a time.
+    """
+
+    def __init__(self, store: Store, *, encoder: Encoder | None, n_threads: int | None) -> None:
+        self._store = store
+        self.config = IndexConfig.from_json(store.settings)
+        self._encoder = encoder
+        self.n_threads = n_threads or available_cores()
+        self._codec = self.config.codec()
+        self._scorer = Scorer(self._codec)
+        self._searcher = Searcher(self._scorer)
+
+    # --- life ---------------------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        encoder: object = None,
+        *,
+        dim: int | None = None,
+        planes: Sequence[int] = (4, 4),
+        seed: int = DEFAULT_SEED,
+        n_threads: int | None = None,
+    ) -> ColIndex:
+        """Make an empty index in a folder that does not exist yet, or is empty.
+
+        Args:
+            path: the folder.
+            encoder: None for the embedded default, a hub name or folder of a late-interaction
+                checkpoint, or any object with `encode_query` and `encode_document`.
+            dim: length of the caller's own token vectors; the index then has no encoder.
+            planes: bits per dimension of the code planes: the first scores candidates and stays in
+                memory, the second is read for the best few.
+            seed: of the codec's random rotation.
+            n_threads: threads for scoring; all available cores if not given.
+        Raises: IndexExistsError, ConfigError, EncoderError.
+        """
+        if dim is not None and encoder is not None:
+            raise ConfigError("give either an encoder or dim (for your own vectors), not both")
+        if dim is not None:
+            config = IndexConfig(dim, tuple(planes), seed, encoder="")
+            config.codec()
+            return cls(Store.create(path, config.to_json()), encoder=None, n_threads=n_threads)
+        loaded = _load_encoder(encoder)
+        name = None if encoder is None else str(encoder) if isinstance(encoder, str | Path) else ""
+        config = IndexConfig(loaded.dim, tuple(planes), seed, encoder=name, fingerprint=loaded.fingerprint)
+        config.codec()
+        return cls(Store.create(path, config.to_json()), encoder=loaded, n_threads=n_threads)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        encoder: object = None,
+        read_only: bool = False,
+        verify: str = "auto",
+        n_threads: int | None = None,
+    ) -> ColIndex:
+        """Open an index; nothing on disk changes.
+
+        Args:
+            path: the folder.
+            encoder: needed only if the index was built with an encoder object; one that was named
+                is loaded again at the first text.
+            read_only: refuse writes.
+            verify: checksums "auto" (at open when small, else on first touch), "full" or "off".
+            n_threads: threads for scoring; all available cores if not given.
+        Raises: IndexNotFoundError, FormatError, DamagedError, EncoderError.
+        """
+        store = Store.open(path, read_only=read_only, verify=verify)
+        index = cls(store, encoder=None, n_threads=n_threads)
+        if encoder is not None:
+            index._encoder = index._checked(_load_encoder(encoder))
+        return index
+
+    def close(self) -> None:
+        """Let go of files and locks; closing twice is fine."""
+        self._store.close()
+
+    def __enter__(self) -> ColIndex:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Callable[[str, bool, int], ColIndex], tuple[str, bool, int]]:
+        # A worker process opens the index again by its path; nothing of it is copied.
+        return _reopen, (str(self.path), self._store.read_only, self.n_threads)
+
+    # --- writing ------------------------------------------------------------------------------
+
+    def add(
+        self,
+        texts: Iterable[str],
+        *,
+        ids: Iterable[DocId] | None = None,
+        metadata: Iterable[Metadata | None] | None = None,
+        progress: Progress = None,
+        resume: bool = False,
+    ) -> int:
+        """Encode and add texts; all of them, or none if anything fails.
+
+        Args:
+            texts: any iterable; it is streamed, so a corpus larger than memory is fine. An empty
+                text is kept and never found.
+            ids: unique strings or integers; counted up if not given.
+            metadata: one JSON-like mapping per text.
+            progress: a callback(n_done, n_total or None), True for a bar, False for none.
+            resume: go on with an add of the same documents that was killed.
+        Returns: the number of documents added.
+        Raises: DuplicateIdError, DocumentError, ReadOnlyError, IndexLockedError, StorageError.
+        """
+        return self._add(texts=texts, ids=ids, metadata=metadata, progress=progress, resume=resume)
+
+    def add_vectors(
+        self,
+        vectors: Iterable[object],
+        *,
+        ids: Iterable[DocId] | None = None,
+        texts: Iterable[str | None] | None = None,
+        metadata: Iterable[Metadata | None] | None = None,
+        progress: Progress = None,
+        resume: bool = False,
+    ) -> int:
+        """Add documents by their own token vectors: one (n_tokens, dim) array or tensor each.
+
+        Raises: as `add`, and ShapeError or VectorError naming the document.
+        """
+        return self._add(
+            texts=texts, ids=ids, metadata=metadata, vectors=vectors, progress=progress, resume=resume
+        )
+
+    def update(
+        self,
+        texts: Iterable[str],
+        *,
+        ids: Iterable[DocId],
+        metadata: Iterable[Metadata | None] | None = None,
+        progress: Progress = None,
+    ) -> int:
+        """Replace the documents of these ids, and add those that are new, in one atomic step."""
+        return self._add(texts=texts, ids=ids, metadata=metadata, progress=progress, replace=True)
+
+    def update_vectors(
+        self,
+        vectors: Iterable[object],
+        *,
+        ids: Iterable[DocId],
+        texts: Iterable[str | None] | None = None,
+        metadata: Iterable[Metadata | None] | None = None,
+        progress: Progress = None,
+    ) -> int:
+        """As `update`, with the caller's token vectors."""
+        return self._add(
+            texts=texts, ids=ids, metadata=metadata, vectors=vectors, progress=progress, replace=True
+        )
+
+    def delete(self, ids: DocId | Iterable[DocId], *, purge: bool = False) -> int:
+        """Delete documents, all or none of them.
+
+        Args:
+            ids: one id or several.
+            purge: also rewrite every file that holds a byte of them, before returning.
+        Raises: UnknownIdError if one of the ids is not in the index.
+        """
+        several = [ids] if isinstance(ids, str | int) else ids
+        return self._store.delete([inputs.checked_id(one) for one in several], purge=purge)
+
+    def compact(self) -> None:
+        """Merge all segments and drop what was deleted; no score changes."""
+        self._store.compact()
+
+    # --- searching ----------------------------------------------------------------------------
+
+    @overload
+    def search(
+        self,
+        query: inputs.Query,
+        k: int = ...,
+        *,
+        where: Mapping[str, Any] | None = ...,
+        exact: bool = ...,
+        profile: bool = ...,
+    ) -> Hits: ...
+    @overload
+    def search(
+        self,
+        query: list[inputs.Query],
+        k: int = ...,
+        *,
+        where: Mapping[str, Any] | None = ...,
+        exact: bool = ...,
+        profile: bool = ...,
+    ) -> list[Hits]: ...
+    def search(
+        self,
+        query: inputs.Query | list[inputs.Query],
+        k: int = 10,
+        *,
+        where: Mapping[str, Any] | None = None,
+        exact: bool = False,
+        profile: bool = False,
+    ) -> Hits | list[Hits]:
+        """The k best documents by MaxSim.
+
+        Args:
+            query: a text, its token vectors (n_tokens, dim), or a list of either.
+            k: number of hits; fewer come back when fewer documents match.
+            where: a filter on metadata, such as {"year": {"$gte": 2020}}.
+            exact: score every document that passes the filter.
+            profile: set `hits.profile` to counters and milliseconds per stage.
+        Returns: Hits (a list of Hit), or one per query.
+        Raises: ShapeError, VectorError, FilterError, EncoderError.
+        Source: MaxSim is Khattab & Zaharia 2020, eq. 3.
+        """
+        queries, single = inputs.as_queries(query)
+        k = inputs.checked_k(k)
+        snapshot = self._store.snapshot()
+        allowed = None if where is None else snapshot.where(where)
+        hits = []
+        for tokens in self._query_tokens(queries):
+            report = Profile()
+            ranking = self._searcher.search(
+                snapshot, tokens.vectors, k, allowed=allowed, exact=exact,
+                n_threads=self.n_threads, profile=report,
+            )  # fmt: skip
+            hits.append(_hits(snapshot, ranking, report if profile else None))
+        return hits[0] if single else hits
+
+    def rerank(self, query: inputs.Query, ids: Iterable[DocId], k: int | None = None) -> Hits:
+        """Order any retriever's candidates by MaxSim over their stored vectors, best first.
+
+        An id given twice counts once; a document without tokens is left out.
+        Raises: UnknownIdError if an id is not in the index.
+        """
+        snapshot = self._store.snapshot()
+        doc_nos = np.unique(snapshot.find([inputs.checked_id(one) for one in ids]))
+        [tokens] = self._query_tokens([query])
+        scores = self._scorer.score(
+            snapshot, self._scorer.prepare(tokens.vectors), doc_nos,
+            n_threads=self.n_threads, profile=Profile(),
+        )  # fmt: skip
+        return _hits(snapshot, Ranking.best(doc_nos, scores, inputs.checked_k(k or len(doc_nos) or 1)), None)
+
+    def explain(self, query: inputs.Query, id: DocId) -> Explanation:
+        """Which token of the document answered each query token, and its share of the score.
+
+        Raises: UnknownIdError if the id is not in the index; DocumentError if it has no tokens.
+        """
+        snapshot = self._store.snapshot()
+        doc_nos = snapshot.find([inputs.checked_id(id)])
+        [tokens] = self._query_tokens([query])
+        aligned = self._scorer.align(snapshot, self._scorer.prepare(tokens.vectors), int(doc_nos[0]))
+        if aligned is None:
+            raise DocumentError(f"document {id!r} has no tokens, so there is nothing to explain")
+        best, similarities = aligned
+        return Explanation.build(
+            query=query if isinstance(query, str) else None,
+            query_spans=tokens.spans,
+            document=snapshot.documents(doc_nos)[0],
+            document_spans=snapshot.spans(int(doc_nos[0])),
+            best_tokens=best,
+            similarities=similarities,
+        )
+
+    # --- reading ------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path:
+        return self._store.path
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder, loaded at first use and compared with the one that built the index.
+
+        Raises: EncoderError if there is none, or if it is another one.
+        """
+        if self._encoder is None:
+            if self.config.encoder == "":
+                raise EncoderError(
+                    f"{self.path} holds vectors made outside colsearch: search with token vectors, or open it "
+                    "with encoder=..."
+                )
+            self._encoder = self._checked(_load_encoder(self.config.encoder))
+        return self._encoder
+
+    def __len__(self) -> int:
+        return self._store.snapshot().n_docs
+
+    def __contains__(self, id: object) -> bool:
+        return isinstance(id, str | int) and bool(len(self._store.snapshot().find([id], missing_ok=True)))
+
+    def __iter__(self) -> Iterator[DocId]:
+        """The ids, in the order in which the documents were added."""
+        return self._store.snapshot().ids()
+
+    def get(self, id: DocId) -> Document:
+        """One document's text and metadata.
+
+        Raises: UnknownIdError if the id is not in the index.
+        """
+        snapshot = self._store.snapshot()
+        return snapshot.documents(snapshot.find([inputs.checked_id(id)]))[0]
+
+    def info(self) -> dict[str, Any]:
+        """What the index holds and costs, as JSON-ready figures.
+
+        Keys: n_docs, n_tokens, dim, planes, encoder, fingerprint, n_segments, bytes_per_token
+        ("memory": what searching keeps hot, "disk": files retrieval reads, "all": with texts,
+        metadata and text index), prefilter, optimize_due.
+        """
+        return describe(self._store, self.config)
+
+    def check(self, *, deep: bool = False, repair: bool = False) -> CheckReport:
+        """Verify every checksum; deep also compares SQLite with the segments, repair rebuilds it from them."""
+        return rebuild(self._store) if repair else check(self._store, deep=deep)
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _add(
+        self,
+        *,
+        texts: Iterable[str | None] | None,
+        ids: Iterable[DocId] | None,
+        metadata: Iterable[Metadata | None] | None,
+        vectors: Iterable[object] | None = None,
+        progress: Progress,
+        replace: bool = False,
+        resume: bool = False,
+    ) -> int:
+        with self._store.begin(replace=replace, resume=resume) as build:
+            rows = inputs.documents(
+                texts=texts, ids=ids, metadata=metadata, vectors=vectors, first_id=build.first_doc_no
+            )
+            rows = islice(rows, build.n_staged, None)
+            if vectors is None:
+                batches = builder.encoded_texts(rows, self.encoder.encode_document)
+            else:
+                batches = builder.given_vectors(rows, self.config.dim)
+            n_docs = builder.write(build, self._codec, batches, progress)
+            build.commit()
+        return build.n_staged + n_docs
+
+    def _query_tokens(self, queries: Sequence[inputs.Query]) -> list[TokenVectors]:
+        """The tokens of each query; all texts are encoded in one go."""
+        texts = [inputs.checked_query_text(query) for query in queries if isinstance(query, str)]
+        encoded = iter(inputs.split(self.encoder.encode_query(texts)) if texts else [])
+        return [
+            next(encoded) if isinstance(query, str) else inputs.query_tokens(query, self.config.dim)
+            for query in queries
+        ]
+
+    def _checked(self, encoder: Encoder) -> Encoder:
+        if self.config.fingerprint is not None and encoder.fingerprint != self.config.fingerprint:
+            raise EncoderError(
+                f"{self.path} was built with encoder {self.config.fingerprint}, this one is "
+                f"{encoder.fingerprint}; open the index with the encoder that built it, or build it anew"
+            )
+        if encoder.dim != self.config.dim:
+            raise EncoderError(f"the encoder has dim {encoder.dim}, {self.path} has {self.config.dim}")
+        return encoder
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _load_encoder(spec: object) -> Encoder:
+    # Encoders import torch, which vectors-only users never need.
+    from colsearch.encoders import load_encoder
+
+    return load_encoder(spec)
+
+
+def _reopen(path: str, read_only: bool, n_threads: int) -> ColIndex:
+    return ColIndex.open(path, read_only=read_only, n_threads=n_threads)
+
+
+def _hits(snapshot: Snapshot, ranking: Ranking, profile: Profile | None) -> Hits:
+    with (profile or Profile()).stage("documents"):
+        documents = snapshot.documents(ranking.doc_nos)
+        hits = Hits(
+            Hit(document.id, float(score), document.text, document.metadata)
+            for document, score in zip(documents, ranking.scores)
+        )
+    hits.profile = profile
+    return hits

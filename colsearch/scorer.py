@@ -1,0 +1,150 @@
+"""Candidates -> scores: MaxSim over the stored codes, segment by segment."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+import colsearch_kernels as kernels
+from colsearch.codecs import RotatedCodec
+from colsearch.store import LiveSegment, Segment, Snapshot
+from colsearch.types import F32, I64, Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Documents best first; equal scores in insertion order.
+
+    Attributes:
+        doc_nos: (n,) int64.
+        scores: (n,) float32.
+    """
+
+    doc_nos: I64
+    scores: F32
+
+    @classmethod
+    def best(cls, doc_nos: I64, scores: F32, k: int) -> "Ranking":
+        """The k best of documents in any order; a document without tokens (-inf) is never among them."""
+        kept = np.flatnonzero(scores > -np.inf)
+        order = kept[np.lexsort((doc_nos[kept], -scores[kept]))[:k]]
+        return cls(doc_nos[order], scores[order])
+
+    @classmethod
+    def joined(cls, rankings: Sequence["Ranking"], k: int) -> "Ranking":
+        """The k best of several rankings of different documents."""
+        if not rankings:
+            return cls(np.empty(0, np.int64), np.empty(0, np.float32))
+        return cls.best(
+            np.concatenate([ranking.doc_nos for ranking in rankings]),
+            np.concatenate([ranking.scores for ranking in rankings]),
+            k,
+        )
+
+
+class Scorer:
+    """Scores documents of a snapshot against queries: always the same number for the same pair."""
+
+    def __init__(self, codec: RotatedCodec) -> None:
+        self._codec = codec
+        self._codes: WeakKeyDictionary[Segment, kernels.Codes] = WeakKeyDictionary()
+
+    def prepare(self, query: F32) -> kernels.QuantizedQuery:
+        """(n_query_tokens, dim) -> the query as the kernels take it."""
+        return self._codec.prepare_query(query)
+
+    def codes(self, segment: Segment) -> kernels.Codes:
+        """The segment's memory-mapped planes as the kernels take them."""
+        codes = self._codes.get(segment)
+        if codes is None:
+            codes = self._codec.codes(segment.planes, segment.widths, segment.offsets)
+            self._codes[segment] = codes
+        return codes
+
+    def scan(
+        self,
+        parts: Sequence[LiveSegment],
+        query: kernels.QuantizedQuery,
+        k: int,
+        *,
+        allowed: I64 | None,
+        n_threads: int,
+        profile: Profile,
+    ) -> Ranking:
+        """The k best of all live documents, or of those among the sorted doc_nos `allowed`: exact."""
+        found = []
+        for part in parts:
+            ordinals = None if allowed is None else members(part, allowed)
+            if ordinals is not None and not len(ordinals):
+                continue
+            part.segment.verify(ordinals)
+            best, scores = kernels.top_k(
+                query,
+                self.codes(part.segment),
+                k,
+                ordinals=ordinals,
+                live=part.live if ordinals is None else None,
+                n_threads=n_threads,
+            )
+            found.append(Ranking(part.segment.doc_nos[best], scores))
+            _count(profile, part.segment, ordinals)
+        return Ranking.joined(found, k)
+
+    def score(
+        self,
+        snapshot: Snapshot,
+        query: kernels.QuantizedQuery,
+        doc_nos: I64,
+        *,
+        n_planes: int | None = None,
+        n_threads: int,
+        profile: Profile,
+    ) -> F32:
+        """(n,) float32 MaxSim of each document, in the order given."""
+        scores = np.empty(len(doc_nos), np.float32)
+        part_of, ordinal_of = snapshot.locate(doc_nos)
+        for number, part in enumerate(snapshot.parts):
+            rows = np.flatnonzero(part_of == number)
+            if not rows.size:
+                continue
+            ordinals = ordinal_of[rows]
+            part.segment.verify(ordinals, n_planes)
+            scores[rows] = kernels.score_codes(
+                query, self.codes(part.segment), ordinals=ordinals, n_planes=n_planes, n_threads=n_threads
+            )
+            _count(profile, part.segment, ordinals)
+        return scores
+
+    def align(self, snapshot: Snapshot, query: kernels.QuantizedQuery, doc_no: int) -> tuple[I64, F32] | None:
+        """Best token of the document and its part of the score, for each query token; None without tokens."""
+        part, ordinal = (int(n[0]) for n in snapshot.locate(np.array([doc_no], np.int64)))
+        segment = snapshot.parts[part].segment
+        if segment.offsets[ordinal] == segment.offsets[ordinal + 1]:
+            return None
+        segment.verify(np.array([ordinal]))
+        best, shares = kernels.align(query, self.codes(segment), ordinal)
+        return best, shares
+
+
+def members(part: LiveSegment, doc_nos: I64) -> I64:
+    """The live ordinals of the segment whose documents are among the sorted doc_nos."""
+    here = part.segment.doc_nos
+    wanted = doc_nos[np.searchsorted(doc_nos, here[0]) : np.searchsorted(doc_nos, here[-1], side="right")]
+    ordinals = np.searchsorted(here, wanted)
+    alive = here[ordinals] == wanted
+    if part.live is not None:
+        alive &= part.live[ordinals]
+    found: I64 = ordinals[alive].astype(np.int64)
+    return found
+
+
+def _count(profile: Profile, segment: Segment, ordinals: I64 | None) -> None:
+    if ordinals is None:
+        n_docs, n_tokens = segment.n_docs, segment.n_tokens
+    else:
+        n_docs = len(ordinals)
+        n_tokens = int((segment.offsets[ordinals + 1] - segment.offsets[ordinals]).sum())
+    profile.n_scored += n_docs
+    profile.n_tokens_scored += n_tokens
+    profile.bytes_read += n_tokens * sum(plane.shape[1] + 2 for plane in segment.planes)
