@@ -1,0 +1,1 @@
+"""Kernels against this machine's peaks and against other MaxSim implementations."""

@@ -1,0 +1,93 @@
+"""What the kernels are timed on: the shapes of real use, drawn from a seed, the same in every process."""
+
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+DIM = 128
+N_QUERY_TOKENS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A set of documents and which of them are scored.
+
+    Attributes:
+        doclen: tokens per document; the mean where they vary.
+        ragged: draw lengths from 1 to twice `doclen`.
+        n_candidates: scattered documents, another draw for each call; None scores all in order.
+    """
+
+    name: str
+    n_docs: int
+    doclen: int
+    ragged: bool = False
+    n_candidates: int | None = None
+
+    @property
+    def n_scored(self) -> int:
+        return self.n_candidates or self.n_docs
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+CASES = (
+    Case("cached", n_docs=16, doclen=60),
+    Case("uniform", n_docs=300, doclen=80),
+    Case("ragged", n_docs=300, doclen=80, ragged=True),
+    *(Case(f"scattered-{n}", n_docs=20_000, doclen=60, n_candidates=n) for n in (100, 1_000, 10_000)),
+    Case("scan", n_docs=5_000, doclen=80),
+)
+SMOKE = (Case("smoke", n_docs=7, doclen=5, ragged=True), Case("smoke-3", n_docs=9, doclen=4, n_candidates=3))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Data:
+    """A case's arrays.
+
+    Attributes:
+        query: (N_QUERY_TOKENS, DIM) float32, unit rows.
+        vectors: (n_tokens, DIM) float32, unit rows.
+        doclens: (n_docs,) int64.
+    """
+
+    query: NDArray[np.float32]
+    vectors: NDArray[np.float32]
+    doclens: NDArray[np.int64]
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.doclens)])
+
+    def documents(self) -> list[NDArray[np.float32]]:
+        """One matrix per document, each in memory of its own, as an application would hold them."""
+        return [self.vectors[first:last].copy() for first, last in pairwise(self.offsets)]
+
+
+def draw(case: Case, seed: int) -> Data:
+    generator = np.random.default_rng([seed, case.n_docs, case.doclen])
+    doclens = np.full(case.n_docs, case.doclen, np.int64)
+    if case.ragged:
+        doclens = generator.integers(1, 2 * case.doclen, case.n_docs, dtype=np.int64)
+    # Tokens around a few topics: independent random vectors would have no documents that stand out.
+    topics = _unit(generator.standard_normal((64, DIM), np.float32))
+    of_token = np.repeat(generator.integers(0, len(topics), case.n_docs), doclens)
+    vectors = _unit(topics[of_token] + _unit(generator.standard_normal((len(of_token), DIM), np.float32)))
+    query = _unit(topics[:1] + _unit(generator.standard_normal((N_QUERY_TOKENS, DIM), np.float32)))
+    return Data(query, vectors, doclens)
+
+
+def candidates(case: Case, seed: int, call: int) -> NDArray[np.int64] | None:
+    """(n_candidates,) int64 ordinals of this call, or None for all documents."""
+    if case.n_candidates is None:
+        return None
+    return np.random.default_rng([seed, call]).choice(case.n_docs, case.n_candidates, replace=False)
+
+
+def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows

@@ -1,0 +1,190 @@
+"""Our kernels, torch and maxsim-cpu in turns on the same documents, and all against the machine's peak."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.engine_process import THREAD_VARIABLES
+from benchmarks.environments import NotInstalledError, command_for
+from benchmarks.figure import Figure, Measured, Options
+from benchmarks.kernels.cases import CASES, DIM, N_QUERY_TOKENS, SMOKE, Case, Data, candidates, draw
+from benchmarks.kernels.worker import IMPLEMENTATIONS
+from benchmarks.protocol import ContestantFailedError, Timed, interleave, ratio_of_pairs
+from benchmarks.render import markdown_table
+from benchmarks.result import Row
+from colsearch_kernels import reference
+
+WORKER = Path(__file__).with_name("worker.py")
+PEERS = ("maxsim_cpu", "torch_matmul")
+# The element type whose peak an implementation is a fraction of.
+ELEMENT = {name: "int8" if name.startswith("codes") else "float32" for name in IMPLEMENTATIONS}
+# Largest error of a score in units of one query token: rounding for floats; for codes what their bits allow.
+LARGEST_ERROR = {"codes-8": 2e-3, "codes-4+4": 2e-3, "codes-4": 0.02, "codes-2": 0.08, "codes-1": 0.2}
+FLOAT_ERROR = 1e-4
+
+
+class Implementation:
+    """One worker process; use as a context manager."""
+
+    def __init__(self, name: str, case: Case, options: Options) -> None:
+        self.name = name
+        command, extra = command_for(name, options.home)
+        environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1"), **extra}
+        (options.home / "logs").mkdir(parents=True, exist_ok=True)
+        self.log = options.home / "logs" / f"kernel-{name}.log"
+        with self.log.open("w", encoding="utf-8") as log:
+            self.process = subprocess.Popen(
+                [*command, str(WORKER), name, json.dumps(case.to_json()), str(options.seed)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment,
+                text=True,
+            )
+        try:
+            self._reply()
+        except ContestantFailedError:
+            self.close()
+            raise
+
+    def __enter__(self) -> "Implementation":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def score(self, call: int) -> Timed[NDArray[np.float64]]:
+        """Raises: ContestantFailedError: with the last words of a process that died."""
+        try:
+            self.process.stdin.write(f"{call}\n")  # type: ignore[union-attr]
+            self.process.stdin.flush()  # type: ignore[union-attr]
+        except BrokenPipeError:
+            raise self._death() from None
+        reply = self._reply()
+        return Timed(np.array(reply["scores"]), reply["wall_ms"], reply["cpu_ms"])
+
+    def close(self) -> None:
+        # One that died with a request unread was reported when that was found out.
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()  # type: ignore[union-attr]
+        self.process.wait(timeout=60)
+        self.process.stdout.close()  # type: ignore[union-attr]
+
+    def _reply(self) -> dict[str, Any]:
+        line = self.process.stdout.readline()  # type: ignore[union-attr]
+        if not line:
+            raise self._death()
+        reply: dict[str, Any] = json.loads(line)
+        return reply
+
+    def _death(self) -> ContestantFailedError:
+        code = self.process.wait(timeout=60)
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        last = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+        return ContestantFailedError(f"{how}{': ' + last[0][:200] if last else ''}")
+
+
+def run(options: Options) -> Measured:
+    # Numba takes half a second to load, which `python -m benchmarks list` need not wait for.
+    from benchmarks.kernels.peaks import peaks
+
+    cases = SMOKE if options.smoke else CASES
+    best_rates = peaks(seconds=0.02 if options.smoke else 0.5)
+    rows: list[Row] = []
+    skipped: list[Row] = []
+    for case in cases:
+        rows += _race(case, options, best_rates, skipped)
+    config = {
+        "cases": [case.to_json() for case in cases],
+        "dim": DIM,
+        "n_query_tokens": N_QUERY_TOKENS,
+        "peak_products_per_cpu_ns": {element: round(rate, 1) for element, rate in best_rates.items()},
+    }
+    return Measured(rows, config, skipped=skipped)
+
+
+def _race(
+    case: Case, options: Options, best_rates: Mapping[str, float], skipped: list[Row]
+) -> list[dict[str, Any]]:
+    data = draw(case, options.seed)
+    n_calls = 2 if options.smoke else 7 if case.n_scored > 2_000 else 31
+    errors: dict[str, float] = {}
+    with ExitStack() as stack:
+        opened: dict[str, Callable[[int], Timed[NDArray[np.float64]]]] = {}
+        for name in filter(options.wants, IMPLEMENTATIONS):
+            try:
+                opened[name] = stack.enter_context(Implementation(name, case, options)).score
+            except (ContestantFailedError, NotInstalledError) as error:
+                skipped.append({"engine": f"{name} on {case.name}", "why": str(error)})
+        check = _checker(case, data, options.seed, errors)
+        failures: dict[str, str] = {}
+        times = interleave(opened, n_calls, seed=options.seed, check=check, failures=failures)
+    skipped += [{"engine": f"{name} on {case.name}", "why": why} for name, why in failures.items()]
+    mean_tokens = case.n_scored * float(data.doclens.mean())
+    rows = []
+    for name, spent in times.items():
+        pair_ns = float(np.median(spent.cpu_ms)) * 1e6 / (mean_tokens * N_QUERY_TOKENS)
+        row = {
+            "case": case.name,
+            "engine": name,
+            "max_abs_error": errors[name],
+            **spent.summary(),
+            "cpu_per_token_pair_ns": float(f"{pair_ns:.3g}"),
+        }
+        if ELEMENT[name] in best_rates:
+            row["share_of_peak"] = round(DIM / pair_ns / best_rates[ELEMENT[name]], 3)
+        for peer in PEERS:
+            if peer in times and peer != name:
+                row[f"cpu_ratio_of_{peer}"] = ratio_of_pairs(times[peer].cpu_ms, spent.cpu_ms).rounded()
+        rows.append(row)
+    return rows
+
+
+def _checker(
+    case: Case, data: Data, seed: int, errors: dict[str, float]
+) -> Callable[[str, int, NDArray[np.float64]], None]:
+    truth = reference.maxsim(data.query, data.vectors, data.doclens).astype(np.float64)
+
+    def check(name: str, call: int, scores: NDArray[np.float64]) -> None:
+        ordinals = candidates(case, seed, call)
+        expected = truth if ordinals is None else truth[ordinals]
+        error = float(np.abs(scores - expected).max()) / N_QUERY_TOKENS
+        if not error < LARGEST_ERROR.get(name, FLOAT_ERROR):
+            raise ValueError(f"{name} on {case.name}: a score is off by {error} a query token")
+        errors[name] = max(errors.get(name, 0.0), error)
+
+    return check
+
+
+def table(result: Mapping[str, Any]) -> str:
+    columns = {
+        "case": "case",
+        "engine": "kernel",
+        "cpu_per_token_pair_ns": "CPU ns per token pair",
+        "share_of_peak": "of peak",
+        "cpu_ratio_of_maxsim_cpu": "times faster than maxsim-cpu (interval)",
+        "cpu_ratio_of_torch_matmul": "than torch matmul + amax (interval)",
+        "max_abs_error": "largest error per query token",
+    }
+    return markdown_table(result["rows"], columns)
+
+
+FIGURE = Figure(
+    "kernels",
+    claim="float32 MaxSim reaches 0.90 of the machine's peak in cache, and 4-bit codes from a scatter of "
+    "documents cost an eighth of what maxsim-cpu needs for float32",
+    minutes=10,
+    run=run,
+    table=table,
+)

@@ -1,0 +1,136 @@
+"""One implementation of MaxSim in a process of its own: peers crash, and bring thread pools along.
+
+`python worker.py IMPLEMENTATION CASE_JSON SEED`, then one line per call on standard input, its number;
+the answer is one JSON line. Needs NumPy and the implementation alone.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "kernels")]
+
+import numpy as np  # noqa: E402
+
+from benchmarks.kernels.cases import Case, Data, candidates, draw  # noqa: E402
+
+# ordinals (None: all documents) -> scores
+Scorer = Callable[[Any], Any]
+
+
+def torch_matmul(data: Data, case: Case) -> Scorer:
+    """One matrix product and a maximum over documents padded to the longest."""
+    import torch
+
+    lengths = torch.from_numpy(data.doclens)
+    padded = torch.nn.utils.rnn.pad_sequence(
+        [torch.from_numpy(document) for document in data.documents()], batch_first=True
+    )
+    outside = torch.arange(padded.shape[1])[None, :] >= lengths[:, None]
+    query = torch.from_numpy(data.query).T.contiguous()
+
+    def score(ordinals: Any) -> Any:
+        chosen = slice(None) if ordinals is None else torch.from_numpy(ordinals)
+        similarity = padded[chosen] @ query
+        if case.ragged:
+            similarity.masked_fill_(outside[chosen][:, :, None], -torch.inf)
+        return similarity.amax(dim=1).sum(dim=1).numpy()
+
+    return score
+
+
+def torch_backend(data: Data, case: Case) -> Scorer:
+    """Our torch path over flat ragged vectors, on the CPU."""
+    from colsearch_kernels import torch_backend as ours
+
+    offsets = data.offsets
+
+    def score(ordinals: Any) -> Any:
+        if ordinals is None:
+            return ours.maxsim(data.query, data.vectors, data.doclens)
+        chosen = np.concatenate([data.vectors[offsets[i] : offsets[i + 1]] for i in ordinals])
+        return ours.maxsim(data.query, chosen, data.doclens[ordinals])
+
+    return score
+
+
+def maxsim_cpu(data: Data, case: Case) -> Scorer:
+    import maxsim_cpu as peer
+
+    documents = data.documents()
+
+    def score(ordinals: Any) -> Any:
+        chosen = documents if ordinals is None else [documents[i] for i in ordinals]
+        return np.asarray(peer.maxsim_scores_variable(data.query, chosen))
+
+    return score
+
+
+def float32(data: Data, case: Case) -> Scorer:
+    from colsearch_kernels import maxsim, maxsim_list
+
+    if case.n_candidates is None:
+        return lambda ordinals: maxsim(data.query, data.vectors, data.doclens)
+    documents = data.documents()
+    return lambda ordinals: maxsim_list(data.query, [documents[i] for i in ordinals])
+
+
+def codes(plane_bits: tuple[int, ...], n_planes: int) -> Callable[[Data, Case], Scorer]:
+    def make(data: Data, case: Case) -> Scorer:
+        from colsearch_kernels import score_codes
+        from colsearch_kernels.codes import Codes
+        from colsearch_kernels.quantize import encode, quantize_query
+
+        planes, widths = encode(data.vectors, plane_bits, 1)
+        stored = Codes(data.vectors.shape[1], plane_bits, planes, widths, data.offsets)
+
+        def score(ordinals: Any) -> Any:
+            # The query is put on its grid inside the clock, since every search pays for that.
+            query = quantize_query(data.query, plane_bits, 1)
+            return score_codes(query, stored, ordinals=ordinals, n_planes=n_planes)
+
+        return score
+
+    return make
+
+
+IMPLEMENTATIONS: dict[str, Callable[[Data, Case], Scorer]] = {
+    "float32": float32,
+    "codes-8": codes((8,), 1),
+    "codes-4": codes((4,), 1),
+    "codes-2": codes((2,), 1),
+    "codes-1": codes((1,), 1),
+    "codes-4+4": codes((4, 4), 2),
+    "torch_matmul": torch_matmul,
+    "torch_backend": torch_backend,
+    "maxsim_cpu": maxsim_cpu,
+}
+
+
+def main(implementation: str, case_json: str, seed: str) -> None:
+    # Libraries print to standard output; only answers may go there.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    case = Case(**json.loads(case_json))
+    if implementation.startswith("torch"):
+        import torch
+
+        torch.set_num_threads(1)
+    score = IMPLEMENTATIONS[implementation](draw(case, int(seed)), case)
+    answers.write(json.dumps({"ready": True}) + "\n")
+    for line in sys.stdin:
+        ordinals = candidates(case, int(seed), int(line))
+        cpu, wall = time.process_time(), time.perf_counter()
+        scores = score(ordinals)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        answer = {"cpu_ms": cpu * 1e3, "wall_ms": wall * 1e3, "scores": np.asarray(scores, float).tolist()}
+        answers.write(json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
