@@ -1,0 +1,84 @@
+"""Index a real collection, search it, measure it, and show why the hits matched: `python -m examples.demo`."""
+
+import argparse
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.corpora.beir import Collection, read_collection
+from benchmarks.metrics import quality
+from colsearch import ColIndex, Hits
+from colsearch.explain import page
+
+DATA = Path(__file__).parent / "data"
+FOLDER = Path("demo")
+N_SHOWN = 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--large", action="store_true", help="30,815 package descriptions instead of SciFact")
+    collection = read_collection(DATA / ("debian" if parser.parse_args().large else "scifact"))
+    path = FOLDER / collection.name
+    if path.exists():
+        print(f"Using the index at {path}; delete the folder to build it again.")
+        index = ColIndex.open(path)
+    else:
+        index = build(path, collection)
+    with index:
+        report(index, collection)
+        page_path = FOLDER / f"explain-{collection.name}.html"
+        show_hits(index, collection, page_path)
+        print(f"\nWhy these matched: {page_path.absolute().as_uri()}")
+
+
+def build(path: Path, collection: Collection) -> ColIndex:
+    print(f"Indexing {len(collection.documents):,} documents of {collection.name} with the embedded encoder.")
+    start = time.perf_counter()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    index = ColIndex.create(path)
+    index.add(collection.documents.values(), ids=collection.documents, progress=True)
+    print(f"Indexed in {time.perf_counter() - start:.0f} s, on disk at {path}.")
+    return index
+
+
+def report(index: ColIndex, collection: Collection) -> None:
+    """Quality by ir_measures, time of a search without encoding, and size."""
+    texts = list(collection.queries.values())
+    tokens = [index.encoder.encode_query([text]).vectors for text in texts]
+    index.search(tokens[0], k=100)
+    run: dict[str, list[tuple[str, float]]] = {}
+    milliseconds = []
+    for query, vectors in zip(collection.queries, tokens):
+        start = time.perf_counter()
+        hits = index.search(vectors, k=100)
+        milliseconds.append((time.perf_counter() - start) * 1e3)
+        run[query] = [(str(hit.id), hit.score) for hit in hits]
+    figures = quality(run, collection.qrels)
+    info = index.info()
+    size = info["bytes_per_token"]
+    print(f"\n{len(texts):,} test queries on {info['n_docs']:,} documents, {info['n_tokens']:,} tokens:")
+    print(f"  nDCG@10      {figures['ndcg@10']:.3f}")
+    print(f"  recall@100   {figures['recall@100']:.3f}")
+    print(f"  query time   median {statistics.median(milliseconds):.1f} ms, "
+          f"p95 {sorted(milliseconds)[int(0.95 * len(milliseconds))]:.1f} ms (k=100, without encoding)")  # fmt: skip
+    print(
+        f"  bytes/token  {size['memory']} in memory, {size['disk']} on disk, {size['all']} with texts and all"
+    )
+
+
+def show_hits(index: ColIndex, collection: Collection, page_path: Path) -> None:
+    """A few queries with their hits, and an HTML page that takes the best of each apart."""
+    explanations = []
+    for text in list(collection.queries.values())[:N_SHOWN]:
+        hits: Hits = index.search(text, k=3)
+        print(f"\n{text}")
+        for hit in hits:
+            print(f"  {hit.score:6.2f}  {hit.id:<12} {(hit.text or '')[:80]}")
+        explanations += [index.explain(text, hit.id) for hit in hits[:1]]
+    page_path.write_text(page(f"Why it matched: {collection.name}", explanations), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
