@@ -19,7 +19,6 @@ def build_index(
     n_threads: int = 1,
     texts: Iterable[str] | None = None,
     metadata: Iterable[Mapping[str, Any]] | None = None,
-    optimize: bool = True,
 ) -> "ColIndex":
     """A new index in `folder`, whatever lay there; document ids are row numbers of the workload."""
     from colsearch import ColIndex
@@ -28,8 +27,7 @@ def build_index(
     folder.parent.mkdir(parents=True, exist_ok=True)
     index = ColIndex.create(folder, dim=workload.dim, planes=tuple(planes), n_threads=n_threads)
     index.add_vectors(workload.iterate(), ids=range(workload.n_docs), texts=texts, metadata=metadata)
-    if optimize:
-        index.optimize()
+    index.compact()
     return index
 
 

@@ -1,6 +1,7 @@
 """A collection in BEIR layout: corpus.jsonl, queries.jsonl, qrels/<split>.tsv; plain, .gz or .xz."""
 
 import gzip
+import hashlib
 import json
 import lzma
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,12 @@ class Collection:
     queries: Mapping[str, str]
     qrels: Mapping[str, Mapping[str, int]]
     metadata: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def digest(self) -> str:
+        """Of the texts and queries, so that a changed or shortened collection is another one."""
+        content = json.dumps([list(self.documents.items()), list(self.queries.items())])
+        return hashlib.sha256(content.encode()).hexdigest()[:8]
 
     def head(self, n_documents: int, n_queries: int) -> "Collection":
         """A small version for smoke runs: the first queries, their answers, and documents to fill up."""

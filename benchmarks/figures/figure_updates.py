@@ -31,7 +31,6 @@ def run(options: Options) -> Measured:
     with build_index(folder, work, n_threads=options.threads) as index:
         for n in sizes:
             rows += _rows(index, work, documents, n, options)
-        rows.append(_cost("optimize", 0, [timed(index.optimize)], index, work))
         rows.append(_cost("compact", 0, [timed(index.compact)], index, work))
     return Measured(rows, {"workload": "debian", "n_docs": work.n_docs, "repeats": REPEATS})
 

@@ -1,0 +1,112 @@
+"""MTEB: whole retrieval tasks over a `ColIndex`, on the hub's data or offline on your own.
+
+    import mteb
+    from colsearch.integrations.mteb import ColIndexSearch, retrieval_task
+
+    task = retrieval_task("my-collection", documents, queries, qrels)      # or mteb.get_task("SciFact")
+    mteb.evaluate(ColIndexSearch("scratch_folder"), tasks=[task])
+
+Needs `pip install "mteb>=2.26"`; nothing here is imported unless it is used.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from colsearch.errors import ConfigError
+from colsearch.index import ColIndex
+
+
+class ColIndexSearch:
+    """MTEB's `SearchProtocol`: the corpus goes into an index once, queries are answered from it.
+
+    Args:
+        folder: where indexes are made, one per task, subset and split; made anew each time.
+        encoder: as for `ColIndex.create`.
+        search: options of `ColIndex.search`, such as {"recall": 0.99} or {"exact": True}.
+    """
+
+    def __init__(
+        self, folder: str | Path, encoder: object = None, *, search: Mapping[str, Any] | None = None
+    ) -> None:
+        self.folder = Path(folder)
+        self.encoder = encoder
+        self.options = dict(search or {})
+        self.opened: ColIndex | None = None
+
+    def index(self, corpus: Any, *, task_metadata: Any, hf_split: str, hf_subset: str, **_: Any) -> None:
+        """Build an index of `corpus`, rows with "id", "text" and maybe "title"."""
+        if self.opened is not None:
+            self.opened.close()
+        path = self.folder / f"{task_metadata.name}-{hf_subset}-{hf_split}"
+        shutil.rmtree(path, ignore_errors=True)
+        self.opened = ColIndex.create(path, encoder=self.encoder)
+        self.opened.add((_text(row) for row in corpus), ids=(str(name) for name in corpus["id"]))
+
+    def search(
+        self, queries: Any, *, top_k: int, top_ranked: Mapping[str, list[str]] | None = None, **_: Any
+    ) -> dict[str, dict[str, float]]:
+        """Query id -> document id -> score; with `top_ranked` the order of those documents only."""
+        if self.opened is None:
+            raise ConfigError("MTEB asked for a search before it gave a corpus; call `index` first")
+        found: dict[str, dict[str, float]] = {}
+        for name, text in zip(queries["id"], queries["text"]):
+            if top_ranked is None:
+                hits = self.opened.search(text, k=top_k, **self.options)
+            else:
+                hits = self.opened.rerank(text, top_ranked[name], k=top_k)
+            found[str(name)] = {str(hit.id): hit.score for hit in hits}
+        return found
+
+    @property
+    def mteb_model_meta(self) -> Any:
+        from mteb.models import ModelMeta
+
+        name = "colsearch/default" if self.encoder is None else f"colsearch/{_last_part(self.encoder)}"
+        return ModelMeta.create_empty(overwrites={"name": name, "revision": "local"})
+
+
+def retrieval_task(
+    name: str,
+    documents: Mapping[str, str],
+    queries: Mapping[str, str],
+    qrels: Mapping[str, Mapping[str, int]],
+    *,
+    language: str = "eng-Latn",
+) -> Any:
+    """A collection in memory as an MTEB task; nothing is downloaded.
+
+    Args:
+        documents, queries: id -> text.
+        qrels: query id -> document id -> relevance.
+        language: BCP 47 language and script, as MTEB names them.
+    """
+    from mteb.abstasks.retrieval import AbsTaskRetrieval
+    from mteb.abstasks.task_metadata import TaskMetadata
+
+    metadata = TaskMetadata(
+        name=name,
+        description=f"{name}, a collection given by its user",
+        dataset={"path": name, "revision": "local"},
+        type="Retrieval",
+        category="t2t",
+        eval_splits=["test"],
+        eval_langs=[language],
+        main_score="ndcg_at_10",
+    )
+    task = type("LocalRetrieval", (AbsTaskRetrieval,), {"metadata": metadata})()
+    task.corpus = {"test": dict(documents)}
+    task.queries = {"test": dict(queries)}
+    task.relevant_docs = {"test": {query: dict(judged) for query, judged in qrels.items()}}
+    task.data_loaded = True
+    return task
+
+
+def _text(row: Mapping[str, Any]) -> str:
+    """Title and text as one, the way BEIR's own baselines read a document."""
+    return f"{row.get('title') or ''} {row['text']}".strip()
+
+
+def _last_part(encoder: object) -> str:
+    return str(encoder).rstrip("/").rsplit("/", 1)[-1] if isinstance(encoder, str | Path) else "custom"
