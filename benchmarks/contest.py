@@ -18,6 +18,9 @@ from benchmarks.protocol import Timed, Times, interleave, mean_interval
 from benchmarks.result import Row
 from benchmarks.workload import Workload
 
+# Ours takes seconds; who takes longer than this to index some thousand documents is reported so.
+BUILD_LIMIT_S = 1_800
+
 
 @dataclass(frozen=True, slots=True)
 class Entrant:
@@ -27,6 +30,7 @@ class Entrant:
         adapter: file in engines/; the name may differ when one engine is built in several ways.
         knobs: one measured setting each; {} is the engine's default and always among them.
         exact: every score must be the reference's.
+        n_queries: for an engine too slow for all of them, how many of the first ones it answers.
     """
 
     name: str
@@ -34,6 +38,7 @@ class Entrant:
     build: Mapping[str, Any] = field(default_factory=dict)
     knobs: Sequence[Mapping[str, Any]] = ({},)
     exact: bool = False
+    n_queries: int | None = None
 
     @classmethod
     def from_config(cls, name: str, fields: Mapping[str, Any]) -> "Entrant":
@@ -67,7 +72,8 @@ class Contest:
 
             calls = {label: seat.caller(k) for label, seat in seats.items()}
             failures: dict[str, str] = {}
-            times = interleave(calls, n_queries, seed=seed, check=check, failures=failures)
+            limits = {label: seat.entrant.n_queries or n_queries for label, seat in seats.items()}
+            times = interleave(calls, n_queries, seed=seed, check=check, failures=failures, limits=limits)
             self.skipped += [{"engine": label, "why": why} for label, why in failures.items()]
             return [
                 seats[label].row(times[label], self._quality(reference, answers[label], k))
@@ -141,6 +147,7 @@ class Seat:
             "engine": self.entrant.name,
             "build": dict(self.entrant.build),
             "knobs": self.knobs,
+            "n_queries": len(times.wall_ms),
             **quality,
             **times.summary(),
             "memory_mb": (memory["resident_bytes"] - self.loaded["resident_before_bytes"]) / 1e6,
@@ -185,7 +192,7 @@ def build(
                 return stored
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        built = process.ask("build", folder=str(folder), settings=dict(entrant.build))
+        built = process.ask("build", BUILD_LIMIT_S, folder=str(folder), settings=dict(entrant.build))
         built["versions"] = process.versions
     record.write_text(json.dumps(built, indent=1) + "\n", encoding="utf-8")
     return built

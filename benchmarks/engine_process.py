@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import subprocess
 from pathlib import Path
@@ -16,6 +17,8 @@ THREAD_VARIABLES = (
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
     *("RAYON_NUM_THREADS", "NUMBA_NUM_THREADS", "TOKIO_WORKER_THREADS"),
 )
+
+REPLY_LIMIT_S = 300.0
 
 
 class EngineError(ContestantFailedError):
@@ -51,8 +54,8 @@ class EngineProcess:
     ) -> None:
         self.close()
 
-    def ask(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        """Raises: EngineError: with the engine's own words, or the signal that ended its process."""
+    def ask(self, operation: str, limit_s: float = REPLY_LIMIT_S, **arguments: Any) -> dict[str, Any]:
+        """Raises: EngineError: with the engine's own words, the signal that ended its process, or its slowness."""
         if self.process.stdin is None or self.process.poll() is not None:
             raise self._death()
         try:
@@ -60,7 +63,7 @@ class EngineProcess:
             self.process.stdin.flush()
         except BrokenPipeError as error:
             raise self._death() from error
-        return self._reply()
+        return self._reply(limit_s)
 
     def search(self, query: int, k: int, knobs: dict[str, Any]) -> Timed[dict[str, Any]]:
         reply = self.ask("search", query=query, k=k, knobs=knobs)
@@ -81,8 +84,13 @@ class EngineProcess:
         if self.process.stdout:
             self.process.stdout.close()
 
-    def _reply(self) -> dict[str, Any]:
-        line = self.process.stdout.readline() if self.process.stdout else ""
+    def _reply(self, limit_s: float = REPLY_LIMIT_S) -> dict[str, Any]:
+        assert self.process.stdout is not None, "the process was started with a pipe"
+        ready, _, _ = select.select([self.process.stdout], [], [], limit_s)
+        if not ready:
+            self.process.kill()
+            raise EngineError(f"{self.engine}: no answer within {limit_s:.0f} s")
+        line = self.process.stdout.readline()
         if not line:
             raise self._death()
         reply: dict[str, Any] = json.loads(line)

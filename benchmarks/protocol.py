@@ -73,6 +73,7 @@ def interleave(
     check: Callable[[str, int, Answer], None],
     n_warmups: int = 2,
     failures: dict[str, str] | None = None,
+    limits: Mapping[str, int] | None = None,
 ) -> dict[str, Times]:
     """Call number i of every contestant, in random order, then number i + 1; each answer is checked.
 
@@ -80,12 +81,15 @@ def interleave(
         check: raises when contestant's answer to call i is wrong; it runs outside the clock, for the
             warm-up calls too, so that nothing is timed before it has been right.
         failures: filled with what contestants that failed said; without it a failure ends the contest.
+        limits: fewer calls for contestants too slow to make all of them; they make the first ones.
     Returns: the times of each contestant that lasted.
     """
+    most = limits or {}
     shuffled = random.Random(seed)
     times: dict[str, list[Timed[Answer]]] = {name: [] for name in contestants}
     for i in [*range(min(n_warmups, n_calls)), *range(n_calls)]:
-        for name in shuffled.sample(sorted(times), len(times)):
+        turn = sorted(name for name in times if i < most.get(name, n_calls))
+        for name in shuffled.sample(turn, len(turn)):
             try:
                 done = contestants[name](i)
             except ContestantFailedError as error:

@@ -93,7 +93,7 @@ def _batch(folder: Path, work: Workload, alone: list[list[int]]) -> Row:
     """One call with many queries on two threads, the form that a user who has them all should take."""
     from colsearch import ColIndex
 
-    queries = work.queries[: len(alone)]
+    queries: list[Any] = work.queries[: len(alone)]
     with ColIndex.open(folder, read_only=True, n_threads=2) as index:
         index.search(queries[:2], k=10)
         cpu, wall = time.process_time(), time.perf_counter()

@@ -75,6 +75,13 @@ def test_what_a_crashing_engine_said_is_reported(home: Path, tiny: Workload) -> 
             process.ask("memory")
 
 
+def test_an_engine_that_does_not_answer_in_time_is_reported(home: Path, tiny: Workload) -> None:
+    process = EngineProcess("numpy_scan", tiny.folder, home=home, n_threads=1)
+    with pytest.raises(EngineError, match="no answer within 0 s"):
+        process.ask("memory", 0.0)
+    process.close()
+
+
 def test_recall_counts_ties_at_the_border(home: Path, tiny: Workload) -> None:
     reference = Reference(tiny.folder)
     assert reference.recall(1, reference.ids[1, :10].tolist(), 10) == 1.0

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.protocol import (
+    ContestantFailedError,
     Timed,
     interleave,
     mean_interval,
@@ -54,6 +55,23 @@ def test_contestants_take_turns_on_the_same_call_and_the_order_varies() -> None:
     assert all({name for name, _ in pair} == {"a", "b"} and len({i for _, i in pair}) == 1 for pair in rounds)
     assert len({pair[0][0] for pair in rounds}) == 2
     assert times["a"].wall_ms.tolist() == [i + 1.0 for i in range(20)]
+
+
+def test_a_slow_contestant_makes_the_first_calls_only_and_one_that_fails_is_reported() -> None:
+    def failing(i: int) -> Timed[int]:
+        if i == 3:
+            raise ContestantFailedError("out of memory")
+        return Timed(i, 1.0, 1.0)
+
+    failures: dict[str, str] = {}
+    contestants = {
+        "slow": lambda i: Timed(i, 1.0, 1.0),
+        "failing": failing,
+        "fast": lambda i: Timed(i, 1.0, 1.0),
+    }
+    times = interleave(contestants, 6, seed=0, check=_right, failures=failures, limits={"slow": 2})
+    assert {name: len(one.wall_ms) for name, one in times.items()} == {"slow": 2, "fast": 6}
+    assert failures == {"failing": "out of memory"}
 
 
 def test_a_wrong_answer_stops_the_measurement_before_anything_is_timed() -> None:
