@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Where a CPU build of torch is wanted: make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 PIP_ARGS ?=
 
-.PHONY: demo demo-large test test-system clean
+.PHONY: demo demo-large test test-system test-triton clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -27,6 +27,11 @@ test: $(VENV)/installed
 test-system: $(VENV)/installed
 	$(BIN)/python -m tests.system_packages
 	$(BIN)/python -m pytest -m system
+
+# The GPU kernel, in Triton's interpreter on the CPU.
+test-triton: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[gpu]'
+	$(BIN)/python -m pytest -m system tests/kernels/test_triton_kernel.py
 
 clean:
 	rm -rf $(VENV) demo build dist

@@ -39,7 +39,7 @@ CASES = (
     Case("cached", n_docs=16, doclen=60),
     Case("uniform", n_docs=300, doclen=80),
     Case("ragged", n_docs=300, doclen=80, ragged=True),
-    *(Case(f"scattered-{n}", n_docs=20_000, doclen=60, n_candidates=n) for n in (100, 1_000, 10_000)),
+    *(Case(f"scattered-{n}", n_docs=12_000, doclen=60, n_candidates=n) for n in (100, 1_000, 10_000)),
     Case("scan", n_docs=5_000, doclen=80),
 )
 SMOKE = (Case("smoke", n_docs=7, doclen=5, ragged=True), Case("smoke-3", n_docs=9, doclen=4, n_candidates=3))

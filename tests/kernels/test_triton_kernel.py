@@ -1,6 +1,6 @@
 """The Triton kernel in Triton's interpreter, on the CPU, against the reference: equal to the bit.
 
-`pip install triton`, then `pytest -m system tests/kernels/test_triton_kernel.py`.
+A job of its own, `make test-triton`, because torch's CPU builds come without Triton.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def interpreter() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         # Read when a kernel is decorated, so before `triton_kernel` is imported.
         patch.setenv("TRITON_INTERPRET", "1")
-        pytest.importorskip("triton", reason="the package triton is missing: pip install triton")
+        pytest.importorskip("triton", reason="the package triton is missing: `make test-triton` installs it")
         yield
 
 
