@@ -7,7 +7,7 @@ relevance judgement is used, only texts: 5,459 short and long descriptions of De
 examples/data/debian; SOURCE.txt there has the terms), none from a source package of the reported collection.
 
 The map starts as uncentred PCA of the documents' token states. Every loss is taken on the first 64, 96, 128,
-192 and 256 columns at once, so the columns stay ordered: the first k are a projection to k dimensions.
+192, 256 and 320 columns at once, so the columns stay ordered: the first k are a projection to k dimensions.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from colsearch.encoders.projection import Projection
 from colsearch.types import F32, TokenVectors
 
 PAIRS = Path(__file__).parent / "data" / "debian" / "train-pairs.jsonl.xz"
-WIDTHS = (64, 96, 128, 192, 256)
+WIDTHS = (64, 96, 128, 192, 256, 320)
 STATES = 384
 
 
@@ -39,7 +39,7 @@ class Training:
         hard_share: of the batches, those made of one text's nearest neighbours instead of random ones.
     """
 
-    steps: int = 500
+    steps: int = 400
     batch_texts: int = 48
     learning_rate: float = 1e-3
     hard_share: float = 0.5
@@ -167,9 +167,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--pairs", type=Path, default=PAIRS)
     parser.add_argument("--limit", type=int, help="pairs to use; all by default")
-    parser.add_argument("--steps", type=int, default=Training.steps)
+    parser.add_argument("--steps", type=int, default=Training().steps)
     arguments = parser.parse_args()
 
+    # The products are small: a second thread would mostly wait.
+    torch.set_num_threads(1)
     identity: F32 = np.eye(STATES, dtype=np.float32)
     encoder = EmbeddedEncoder(Projection(identity))
     short, long = read_pairs(arguments.pairs, arguments.limit)

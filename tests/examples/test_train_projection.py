@@ -22,8 +22,8 @@ def test_the_script_writes_a_projection_that_the_encoder_takes(tmp_path, monkeyp
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--out", str(out), "--limit", "12", "--steps", "2"])
     runpy.run_path(str(SCRIPT), run_name="__main__")
     projection = load_projection(out)
-    assert projection.matrix.shape == (384, 256)
-    assert EmbeddedEncoder(projection).encode_query(["a query"]).vectors.shape == (4, 256)
+    assert projection.matrix.shape == (384, 320)
+    assert EmbeddedEncoder(projection).encode_query(["a query"]).vectors.shape == (4, 320)
 
 
 def _random_texts(n: int, seed: int) -> Ragged:
@@ -46,7 +46,7 @@ def test_principal_directions_span_what_the_states_span():
 
 def test_distillation_lowers_the_error_of_a_bad_start():
     queries, documents = _random_texts(30, 2), _random_texts(30, 3)
-    bad = torch.randn(384, 256, generator=torch.Generator().manual_seed(0)) / 16
+    bad = torch.randn(384, 320, generator=torch.Generator().manual_seed(0)) / 16
     everyone = torch.arange(30)
     scales = torch.ones(len(train_projection.WIDTHS))
 
@@ -56,4 +56,4 @@ def test_distillation_lowers_the_error_of_a_bad_start():
 
     learnt = distil(queries, documents, bad, Training(steps=60, batch_texts=16, learning_rate=3e-3))
     assert error(learnt) < 0.7 * error(bad)
-    assert error(principal_directions(documents.states)[:, :256]) == pytest.approx(0, abs=1e-2)
+    assert error(principal_directions(documents.states)[:, :320]) == pytest.approx(0, abs=1e-2)
