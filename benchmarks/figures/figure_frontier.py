@@ -20,8 +20,8 @@ from benchmarks.workload import Workload
 
 COLLECTIONS = ("scifact", "squad-dev", "debian")
 STATES = 384
-DIMS = (64, 96, 128, 192, 256, STATES)
-PLANES = ((8,), (4, 4), (4,), (2,), (1,))
+DIMS = (64, 96, 128, 192, 256, 320, STATES)
+PLANES = ((8,), (4, 4), (2, 6), (4,), (2,), (1,))
 # As the index does: the first plane ranks, the finest scores so many of the best.
 N_RESCORED = 32
 DEPTH = 100
