@@ -18,10 +18,11 @@ from benchmarks.render import markdown_table
 from benchmarks.result import Row
 from benchmarks.workload import Workload
 
-COLLECTIONS = ("scifact", "squad-dev", "debian")
+# Not debian: the projection is learnt from texts of its kind.
+COLLECTIONS = ("squad-dev", "scifact")
 STATES = 384
 DIMS = (64, 96, 128, 192, 256, 320, STATES)
-PLANES = ((8,), (4, 4), (2, 6), (4,), (2,), (1,))
+PLANES = ((4, 4), (2, 6), (4,), (2,), (1,))
 # As the index does: the first plane ranks, the finest scores so many of the best.
 N_RESCORED = 32
 DEPTH = 100
@@ -190,7 +191,7 @@ def table(result: Mapping[str, Any]) -> str:
 FIGURE = Figure(
     "frontier",
     claim="the default is the cheapest of dims x bits that is not worse than all 384 dims in float32",
-    minutes=60,
+    minutes=30,
     run=run,
     table=table,
 )
