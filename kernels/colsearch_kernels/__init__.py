@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     from colsearch_kernels.codes import Codes, QuantizedQuery
     from colsearch_kernels.errors import KernelInputError
     from colsearch_kernels.floats import maxsim, maxsim_list
+    from colsearch_kernels.int8 import maxsim_int8
+    from colsearch_kernels.quantize import quantize_query
     from colsearch_kernels.scoring import align, score_codes, score_codes_batch, top_k
 
 __all__ = [
@@ -15,7 +17,9 @@ __all__ = [
     "QuantizedQuery",
     "align",
     "maxsim",
+    "maxsim_int8",
     "maxsim_list",
+    "quantize_query",
     "score_codes",
     "score_codes_batch",
     "top_k",
@@ -27,6 +31,8 @@ _HOME = {
     "KernelInputError": "errors",
     "maxsim": "floats",
     "maxsim_list": "floats",
+    "maxsim_int8": "int8",
+    "quantize_query": "quantize",
     "align": "scoring",
     "score_codes": "scoring",
     "score_codes_batch": "scoring",

@@ -17,7 +17,7 @@ a 4-bit block (the high bits of the six) followed by a 2-bit block.
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,6 +97,15 @@ class Codes:
     def padded_dim(self) -> int:
         return padded_dim(self.dim, self.plane_bits)
 
+    @cached_property
+    def addresses(self) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+        """Of planes, widths and offsets; asking NumPy takes 2 microseconds each."""
+        return (
+            tuple(address(plane) for plane in self.planes),
+            tuple(address(width) for width in self.widths),
+            address(self.offsets),
+        )
+
     def check_widths(self) -> None:
         """Raise KernelInputError unless all widths are finite and not negative; reads 2 bytes a token."""
         for bits, width in zip(self.plane_bits, self.widths):
@@ -147,8 +156,19 @@ class QuantizedQuery:
     def padded_dim(self) -> int:
         return int(self.values.shape[1])
 
+    @cached_property
+    def addresses(self) -> tuple[int, int]:
+        """Of values and scales."""
+        return address(self.values), address(self.scales)
+
     def __len__(self) -> int:
         return len(self.values)
+
+
+def address(array: NDArray[Any]) -> int:
+    """Of the first byte of an array; a third of the time of `array.ctypes.data`."""
+    pointer: int = array.__array_interface__["data"][0]
+    return pointer
 
 
 def _check_array(array: NDArray[np.generic], dtype: type, shape: tuple[int, ...], name: str) -> None:

@@ -1,136 +1,182 @@
-"""MaxSim over stored codes: planes are unpacked a tile at a time, then scored by one integer kernel.
+"""The kernel over stored codes and int8 vectors: rows are unpacked a tile at a time, then scored as bytes.
 
 Every tier computes the same integers and the same float32 products, so a score is the same number anywhere;
-`reference.score_codes` is the slow and clear twin.
+`reference.score_codes` is the slow and clear twin. All arguments are integers or addresses, so that numba
+compiles one signature, whatever kind of array the caller has. Nothing is checked here: see scoring.py.
 """
 
 import numpy as np
 from numba import njit
 
-from colsearch_kernels import emit
+from colsearch_kernels.arithmetic import Integer, document_bias, query_factor
+from colsearch_kernels.emit import (
+    prefetch,
+    read_f32,
+    read_i8,
+    read_i32,
+    read_i64,
+    tile,
+    write_f32,
+    write_i32,
+    write_i64,
+)
 from colsearch_kernels.jit import kernel
-from colsearch_kernels.tiers import tier
+from colsearch_kernels.tiers import tier as chosen_tier
+from colsearch_kernels.unpack import code_row, half_reader, signed_row
 
-TIER = tier()
-TILE = 8 if TIER == "avx512" else 4
-_pair_tile = emit.integer_tile(TIER, TILE, 2)
-_single_tile = emit.integer_tile(TIER, TILE, 1)
-_one_by_64, _one_by_16, _one_by_4 = (emit.unpacker(chunk, 1) for chunk in (64, 16, 4))
-_both_by_64, _both_by_4 = (emit.unpacker(chunk, 2) for chunk in (64, 4))
+TIER = chosen_tier()
+TILE, SMALL, VECTORS = TIER.tile, TIER.small_tile, TIER.vectors
+QUERY_FACTOR, DOCUMENT_BIAS = query_factor(TIER.name), document_bias(TIER.name)
+# What the rows of a segment are; the kernel is compiled for all of them.
+BYTES, BITS_4, BITS_2, BITS_1, BITS_4_4, BITS_2_6, SIGNED = range(7)
+LAYOUTS = {(8,): BYTES, (4,): BITS_4, (2,): BITS_2, (1,): BITS_1, (4, 4): BITS_4_4, (2, 6): BITS_2_6}
 
-
-# Everything below indexes flat arrays: slicing a row costs an atomic reference count, some 20 ns a token.
-
-
-@njit(nogil=True, error_model="numpy", inline="always")
-def _address(array):  # type: ignore[no-untyped-def]
-    return array.ctypes.data
-
-
-@njit(nogil=True, error_model="numpy")
-def _unpack_token(  # type: ignore[no-untyped-def]
-    plane0, plane1, bits0, bits1, n_shifts, n_planes, n_dims, out
-):
-    """One token's plane bytes (addresses) -> n_dims values of one byte each."""
-    n0, n1 = n_dims * bits0 // 8, n_dims * bits1 // 8
-    if n_planes == 1:
-        if n0 % 64 == 0:
-            _one_by_64(plane0, plane0, n0, bits0, n_shifts, out)
-        elif n0 % 16 == 0:
-            _one_by_16(plane0, plane0, n0, bits0, n_shifts, out)
-        else:
-            _one_by_4(plane0, plane0, n0, bits0, n_shifts, out)
-    elif bits0 == bits1:
-        if n0 % 64 == 0:
-            _both_by_64(plane0, plane1, n0, bits0, n_shifts, out)
-        else:
-            _both_by_4(plane0, plane1, n0, bits0, n_shifts, out)
-    else:
-        # A plane of 6 bits is a block of 4 and a block of 2.
-        split = n_dims // 2
-        emit.clear(out, n_dims)
-        emit.unpack_dims(plane0, n0, bits0, bits1, out)
-        emit.unpack_dims(plane1, split, 4, 2, out)
-        emit.unpack_dims(plane1 + split, n1 - split, 2, 0, out)
+_row_8, _row_4, _row_2, _row_1 = (code_row((bits,)) for bits in (8, 4, 2, 1))
+_row_4_4, _row_2_6 = code_row((4, 4)), code_row((2, 6))
+read_f16 = half_reader(TIER.halves)
+_arithmetic = Integer(TIER.name)
+_large, _small = tile(_arithmetic, TILE, VECTORS), tile(_arithmetic, SMALL, VECTORS)
+_large_one, _small_one = tile(_arithmetic, TILE, 1), tile(_arithmetic, SMALL, 1)
+# Of the next document, asked for while one is scored; what lies beyond, the hardware follows by itself.
+_PREFETCH_BYTES = 8192
 
 
 @njit(nogil=True, error_model="numpy")
-def _document_maxima(  # type: ignore[no-untyped-def]
-    plane0, plane1, bits0, bits1, n_planes, widths, start, stop, n_dims,
-    query, corrections, n_vectors, tile, width_bits, tile_widths, maxima,
+def _unpack(layout, plane0, plane1, bytes0, bytes1, first, last, n_rows, n_dims, out):  # type: ignore[no-untyped-def]
+    """Rows first..first + n_rows - 1, none beyond `last`, which is repeated: that changes no maximum."""
+    for i in range(n_rows):
+        token = min(first + i, last)
+        row0, row1, to = plane0 + token * bytes0, plane1 + token * bytes1, out + i * n_dims
+        if layout == BITS_4:
+            _row_4(row0, row1, n_dims, to)
+        elif layout == BITS_4_4:
+            _row_4_4(row0, row1, n_dims, to)
+        elif layout == BITS_2:
+            _row_2(row0, row1, n_dims, to)
+        elif layout == BITS_1:
+            _row_1(row0, row1, n_dims, to)
+        elif layout == BITS_2_6:
+            _row_2_6(row0, row1, n_dims, to)
+        elif layout == BYTES:
+            _row_8(row0, row1, n_dims, to)
+        else:
+            # A row of signed bytes may end within a word; the query's dims there are 0.
+            signed_row(row0, bytes0, to)
+
+
+@njit(nogil=True, error_model="numpy")
+def _document(  # type: ignore[no-untyped-def]
+    layout, plane0, plane1, bytes0, bytes1, widths, scale, start, stop,
+    n_dims, query, initial, n_vectors, rows, tile_widths, maxima,
 ):  # fmt: skip
-    bits = bits0 + (bits1 if n_planes == 2 else 0)
-    # float16 has 15 as its bias, float32 127; the rest is the grid's 2**-(bits + 1).
-    scale = np.float32(2.0**112) * np.float32(2.0 ** -(bits + 1))
-    at0, at1, tile_at, widths_at = _address(plane0), _address(plane1), _address(tile), _address(tile_widths)
-    query_at, corrections_at, maxima_at = _address(query), _address(corrections), _address(maxima)
-    bytes0, bytes1 = n_dims * bits0 // 8, n_dims * bits1 // 8
-    n_shifts = 8 // bits0
-    for first in range(start, stop, TILE):
-        for t in range(TILE):
-            # A short tile repeats the last token, which changes no maximum.
-            token = min(first + t, stop - 1)
-            _unpack_token(
-                at0 + token * bytes0,
-                at1 + token * bytes1,
-                bits0,
-                bits1,
-                n_shifts,
-                n_planes,
-                n_dims,
-                tile_at + t * n_dims,
-            )
-            width_bits[t] = np.uint32(widths[token]) << np.uint32(13)
-        for t in range(TILE):
-            tile_widths[t] *= scale
+    """Max into `maxima` the similarities of tokens start..stop - 1."""
+    first = start
+    while first < stop:
+        small = stop - first <= TILE - SMALL
+        n_rows = SMALL if small else TILE
+        # Bytes need no unpacking, unless the tile would read beyond the document.
+        direct = layout == BYTES and first + n_rows <= stop
+        if direct:
+            tile_rows = plane0 + first * bytes0
+        else:
+            _unpack(
+                layout, plane0, plane1, bytes0, bytes1, first, stop - 1, n_rows, n_dims, rows
+            )  # fmt: skip
+            tile_rows = rows
+        for i in range(n_rows):
+            token = min(first + i, stop - 1)
+            width = read_f32(widths, token) if layout == SIGNED else read_f16(widths, token)
+            write_f32(tile_widths, i, width * scale)
         v = 0
-        while v + 1 < n_vectors:
-            _pair_tile(
-                tile_at, n_dims, widths_at, query_at + v * 16 * n_dims,
-                corrections_at + 64 * v, maxima_at + 64 * v, n_dims // 4,
-            )  # fmt: skip
-            v += 2
-        if v < n_vectors:
-            _single_tile(
-                tile_at, n_dims, widths_at, query_at + v * 16 * n_dims,
-                corrections_at + 64 * v, maxima_at + 64 * v, n_dims // 4,
-            )  # fmt: skip
+        while v < n_vectors:
+            at, initial_at, maxima_at = query + v * 16 * n_dims, initial + 64 * v, maxima + 64 * v
+            if v + VECTORS <= n_vectors:
+                if small:
+                    _small(tile_rows, n_dims, n_dims // 4, at, initial_at, tile_widths, maxima_at)
+                else:
+                    _large(tile_rows, n_dims, n_dims // 4, at, initial_at, tile_widths, maxima_at)
+                v += VECTORS
+            else:
+                if small:
+                    _small_one(tile_rows, n_dims, n_dims // 4, at, initial_at, tile_widths, maxima_at)
+                else:
+                    _large_one(tile_rows, n_dims, n_dims // 4, at, initial_at, tile_widths, maxima_at)
+                v += 1
+        first += n_rows
 
 
-@njit(nogil=True, error_model="numpy")
-def aligned_zeros(n_bytes):  # type: ignore[no-untyped-def]
-    """uint8 zeros whose first byte lies on a 64-byte boundary."""
-    raw = np.zeros(n_bytes + 64, np.uint8)
-    skip = (-_address(raw)) % 64
-    return raw[skip : skip + n_bytes]
+@kernel
+def pack_query(  # type: ignore[no-untyped-def]
+    values, token_scales, n_query_tokens, n_dims, center, number, first_vector, n_vectors,
+    query, initial, scales, starts,
+):  # fmt: skip
+    """Lay query `number` into lanes, from `first_vector` on; returns the vector where the next one starts.
+
+    values: (n_query_tokens, n_dims) int8; token_scales: (n_query_tokens,) float32; query: n_vectors x n_dims
+    x 16 int8, as `tile` reads them; initial: n_vectors x 16 int32, minus `center` times the sum of a token's
+    values; scales: n_vectors x 16 float32; starts: first vectors.
+    """
+    n_words = n_dims // 4
+    next_vector = first_vector - n_query_tokens // -16
+    for i in range(16 * (next_vector - first_vector)):
+        v = first_vector + i // 16
+        # The last vector of an odd number stands alone.
+        group = VECTORS if v // VECTORS * VECTORS + VECTORS <= n_vectors else 1
+        to = query + v // group * group * 16 * n_dims + (v % group) * 64 + i % 16 * 4
+        present = i < n_query_tokens
+        total = 0
+        if present:
+            for dim in range(n_dims):
+                total += read_i8(values, i * n_dims + dim)
+        for word in range(n_words):
+            value = read_i32(values, i * n_words + word) if present else 0
+            if QUERY_FACTOR == 2:
+                # Doubling four signed bytes at once: each one's top bit goes, its new low bit is 0.
+                value = (value << 1) & 0xFEFEFEFE
+            write_i32(to + word * 64 * group, 0, np.int32(value))
+        write_i32(initial, 16 * first_vector + i, np.int32(total * (2 * DOCUMENT_BIAS - center)))
+        write_f32(scales, 16 * first_vector + i, read_f32(token_scales, i) if present else np.float32(0))
+    write_i64(starts, number, first_vector)
+    write_i64(starts, number + 1, next_vector)
+    return next_vector
 
 
 @kernel
 def score_documents(  # type: ignore[no-untyped-def]
-    plane0, plane1, bits0, bits1, n_planes, widths, offsets, ordinals, all_documents, first, last,
-    query, corrections, scales, query_vectors, n_dims, scores,
+    layout, plane0, plane1, bytes0, bytes1, widths, scale, offsets, ordinals, first, last,
+    n_dims, query, initial, scales, query_starts, n_queries, scratch, scores, row_length,
 ):  # fmt: skip
-    """scores[q, i] of documents first..last-1 of `ordinals`, or of the segment if all_documents."""
-    n_vectors = query_vectors[-1]
-    tile = aligned_zeros(TILE * n_dims)
-    width_bits = aligned_zeros(4 * TILE).view(np.uint32)
-    tile_widths = width_bits.view(np.float32)
-    maxima = aligned_zeros(n_vectors * 64).view(np.float32)
+    """scores[q, i] of documents first..last - 1 of `ordinals`, or of the segment if ordinals is 0.
+
+    query_starts: (n_queries + 1,) int64, in vectors; scales: (n_vectors, 16) float32, 0 where no token is;
+    scratch: aligned to 64 bytes, of scratch_bytes(n_dims, n_vectors); row_length: of scores.
+    """
+    n_vectors = read_i64(query_starts, n_queries)
+    maxima, tile_widths = scratch, scratch + 64 * n_vectors
+    rows = tile_widths + 64
     for i in range(first, last):
-        ordinal = i if all_documents else ordinals[i]
-        start, stop = offsets[ordinal], offsets[ordinal + 1]
-        if start == stop:
-            for q in range(len(query_vectors) - 1):
-                scores[q, i] = -np.inf
-            continue
+        ordinal = read_i64(ordinals, i) if ordinals else i
+        start, stop = read_i64(offsets, ordinal), read_i64(offsets, ordinal + 1)
+        if i + 1 < last:
+            following = read_i64(ordinals, i + 1) if ordinals else i + 1
+            begin, end = read_i64(offsets, following), read_i64(offsets, following + 1)
+            prefetch(plane0 + begin * bytes0, min((end - begin) * bytes0, _PREFETCH_BYTES))
+            prefetch(plane1 + begin * bytes1, min((end - begin) * bytes1, _PREFETCH_BYTES))
+            prefetch(widths + begin * 2, min((end - begin) * 2, _PREFETCH_BYTES))
         for lane in range(16 * n_vectors):
-            maxima[lane] = -np.inf
-        _document_maxima(
-            plane0, plane1, bits0, bits1, n_planes, widths, start, stop, n_dims,
-            query, corrections, n_vectors, tile, width_bits, tile_widths, maxima,
+            write_f32(maxima, lane, np.float32(-np.inf))
+        _document(
+            layout, plane0, plane1, bytes0, bytes1, widths, scale, start, stop,
+            n_dims, query, initial, n_vectors, rows, tile_widths, maxima,
         )  # fmt: skip
-        for q in range(len(query_vectors) - 1):
+        for q in range(n_queries):
             total = 0.0
-            for lane in range(16 * query_vectors[q], 16 * query_vectors[q + 1]):
-                total += np.float64(maxima[lane]) * np.float64(scales[lane])
-            scores[q, i] = np.float32(total)
+            for lane in range(16 * read_i64(query_starts, q), 16 * read_i64(query_starts, q + 1)):
+                total += np.float64(read_f32(maxima, lane)) * np.float64(read_f32(scales, lane))
+            score = np.float32(total) if start < stop else np.float32(-np.inf)
+            write_f32(scores, q * row_length + i, score)
+
+
+def scratch_bytes(n_dims: int, n_vectors: int) -> int:
+    """Of `score_documents`: maxima, widths and rows of one tile."""
+    return 64 * n_vectors + 64 + TILE * n_dims

@@ -4,6 +4,13 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colsearch_kernels.errors import KernelInputError
 
 _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
@@ -35,6 +42,22 @@ def run(chunks: list[Callable[[], None]], n_threads: int) -> None:
     for helper in helpers:
         if not helper.cancel():
             helper.result()
+
+
+def run_documents(
+    score: Callable[[int, int], None], doclens: NDArray[np.int64], *, ns_per_token: float, n_threads: int
+) -> None:
+    """Run score(first, last) over all documents, in chunks of a millisecond or more if there are threads."""
+    if n_threads < 1:
+        raise KernelInputError(f"n_threads must be at least 1, not {n_threads}")
+    bounds = [0, len(doclens)]
+    if n_threads > 1:
+        ends = np.cumsum(doclens)
+        # Four chunks a thread let the others finish what a thread without a core cannot.
+        per_chunk = max(CHUNK_NS / ns_per_token, ends[-1] / (4 * n_threads)) if len(ends) else 1.0
+        cuts = np.searchsorted(ends, np.arange(per_chunk, ends[-1], per_chunk)) if len(ends) else ()
+        bounds = sorted({*bounds, *(int(cut) for cut in cuts)})
+    run([partial(score, first, last) for first, last in pairwise(bounds)], n_threads)
 
 
 def _executor() -> ThreadPoolExecutor:

@@ -37,6 +37,28 @@ def maxsim(query: NDArray[np.generic], vectors: NDArray[np.generic], doclens: I6
     return scores.astype(np.float32)
 
 
+def maxsim_int8(query: F32, vectors: NDArray[np.int8], scales: F32, doclens: I64) -> F32:
+    """MaxSim of `quantize_query(query)` against int8 vectors with a float32 scale per token.
+
+    Args:
+        query: (n_query_tokens, dim) float32.
+        vectors: (n_tokens, dim) int8.
+        scales: (n_tokens,) float32.
+        doclens: (n_docs,) tokens per document; sums to n_tokens.
+    Returns: (n_docs,) float32; -inf for a document without tokens.
+    """
+    grid = quantize_query(query)
+    dots = grid.values.astype(np.int64) @ vectors.T.astype(np.int64)
+    similarities = dots.astype(np.float32) * scales
+    offsets = np.concatenate([[0], np.cumsum(doclens)])
+    scores = np.full(len(doclens), -np.inf, np.float32)
+    for doc in range(len(doclens)):
+        tokens = similarities[:, offsets[doc] : offsets[doc + 1]]
+        if tokens.shape[1]:
+            scores[doc] = _weighted_sum(tokens.max(axis=1), grid.scales)
+    return scores
+
+
 def pack_plane(values: U8, bits: int) -> U8:
     """(n_tokens, padded_dim) integers below 2**bits -> (n_tokens, padded_dim * bits / 8) plane bytes."""
     if bits == 6:
@@ -160,11 +182,16 @@ def score_codes(
         similarity = similarities(query, codes, int(ordinal), n_planes)
         if similarity.shape[1] == 0:
             continue
-        total = np.float64(0)
-        for best, scale in zip(similarity.max(axis=1), query.scales):
-            total += np.float64(best) * np.float64(scale)
-        scores[i] = np.float32(total)
+        scores[i] = _weighted_sum(similarity.max(axis=1), query.scales)
     return scores
+
+
+def _weighted_sum(best: F32, scales: F32) -> np.float32:
+    """Rounded once, after a sum in the order of the query tokens."""
+    total = np.float64(0)
+    for maximum, scale in zip(best, scales):
+        total += np.float64(maximum) * np.float64(scale)
+    return np.float32(total)
 
 
 def score_codes_batch(

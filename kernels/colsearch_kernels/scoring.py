@@ -1,23 +1,18 @@
 """MaxSim over codes: all documents or scattered ones, one query or several, the k best, the alignment."""
 
 from collections.abc import Sequence
-from functools import partial
-from itertools import pairwise
-from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from colsearch_kernels import pool, reference
-from colsearch_kernels.codes import F32, I64, Codes, QuantizedQuery, block_bits
+from colsearch_kernels import integer, pool, reference
+from colsearch_kernels.codes import F32, I64, Codes, QuantizedQuery, address
+from colsearch_kernels.emit import LANES
 from colsearch_kernels.errors import KernelInputError
-from colsearch_kernels.integer import score_documents
+from colsearch_kernels.packing import PackedQueries, Rows, aligned_block
 
-LANES = 16
-# Lanes of int8 query values, int32 corrections and float32 scales, and where each query starts.
-Packed: TypeAlias = tuple[NDArray[Any], NDArray[Any], F32, I64]
 # Cost of one query token against one document token, to size the chunks of work.
-NS_PER_PAIR = 0.7
+_NS_PER_PAIR = 0.7
 
 
 def score_codes(
@@ -37,7 +32,7 @@ def score_codes(
         n_planes: how many planes to read; None for all of them.
         n_threads: threads to use.
     Returns: (n,) float32.
-    Raises: KernelInputError.
+    Raises: KernelInputError: also for widths that are not finite, which show in the scores.
     Source: Khattab & Zaharia 2020, eq. 3. Oracle: reference.score_codes, equal to the bit.
     """
     [scores] = score_codes_batch([query], codes, ordinals=ordinals, n_planes=n_planes, n_threads=n_threads)
@@ -60,16 +55,10 @@ def score_codes_batch(
                 f"the query has padded dim {query.padded_dim}, the codes have {codes.padded_dim}; was it "
                 "prepared by another codec?"
             )
-    n = codes.n_docs if ordinals is None else len(checked_ordinals(ordinals, codes.n_docs))
-    scores = np.empty((len(queries), n), np.float32)
-    if not n or not queries:
-        return scores
-    packed = _packed(queries, codes.plane_bits, n_planes)
-    order = np.empty(0, np.int64) if ordinals is None else np.ascontiguousarray(ordinals)
-    run = partial(_run, codes, n_planes, order, ordinals is None, packed, scores)
-    bounds = _chunk_bounds(codes, ordinals, n, sum(map(len, queries)), n_threads)
-    pool.run([partial(run, first, last) for first, last in pairwise(bounds)], n_threads)
-    return scores
+    if ordinals is not None:
+        checked_ordinals(ordinals, codes.n_docs)
+    rows = Rows.of_codes(codes, n_planes)
+    return score_rows(queries, rows, codes.offsets, ordinals=ordinals, n_threads=n_threads)
 
 
 def top_k(
@@ -88,16 +77,22 @@ def top_k(
         live: (n_docs,) bool; others are never returned, nor is a document without tokens.
     Raises: KernelInputError.
     """
-    if live is not None and (live.dtype != np.bool_ or live.shape != (codes.n_docs,)):
-        raise KernelInputError(f"live must be ({codes.n_docs},) bool, not {live.shape} {live.dtype}")
     if k < 1:
         raise KernelInputError(f"k must be at least 1, not {k}")
+    if live is not None:
+        ordinals = _live_ordinals(live, ordinals, codes.n_docs)
     scores = score_codes(query, codes, ordinals=ordinals, n_planes=n_planes, n_threads=n_threads)
     numbers = np.arange(codes.n_docs) if ordinals is None else ordinals
-    if live is not None:
-        scores[~live[numbers]] = -np.inf
     best = best_k(scores, numbers, k)
     return numbers[best], scores[best]
+
+
+def _live_ordinals(live: NDArray[np.bool_], ordinals: I64 | None, n_docs: int) -> I64:
+    if not isinstance(live, np.ndarray) or live.dtype != np.bool_ or live.shape != (n_docs,):
+        raise KernelInputError(f"live must be a bool array of {n_docs} documents, not {live!r:.60}")
+    if ordinals is None:
+        return np.flatnonzero(live)
+    return ordinals[live[checked_ordinals(ordinals, n_docs)]]
 
 
 def best_k(scores: F32, numbers: I64, k: int) -> I64:
@@ -135,74 +130,43 @@ def checked_ordinals(ordinals: I64, n_docs: int) -> I64:
     return ordinals
 
 
-def _packed(queries: Sequence[QuantizedQuery], plane_bits: tuple[int, ...], n_planes: int) -> Packed:
-    """Queries side by side in lanes of 16, in the order in which the kernel unpacks the dims."""
-    n_dims = queries[0].padded_dim
-    bits = sum(plane_bits[:n_planes])
-    n_vectors = [-(-len(query) // LANES) for query in queries]
-    starts = np.concatenate([[0], np.cumsum(n_vectors)])
-    lanes = np.zeros((int(starts[-1]) * LANES, n_dims), np.int8)
-    scales = np.zeros(len(lanes), np.float32)
-    for start, query in zip(starts * LANES, queries):
-        lanes[start : start + len(query)] = query.values
-        scales[start : start + len(query)] = query.scales
-    corrections = -((1 << bits) - 1) * lanes.sum(axis=1, dtype=np.int32)
-    by_word = lanes[:, _unpack_order(plane_bits, n_planes, n_dims)].reshape(-1, LANES, n_dims // 4, 4)
-    n = len(by_word)
-    packed = _aligned((-(-n // 2), n_dims * LANES * 2), np.int8)
-    for v in range(0, n - 1, 2):
-        packed[v // 2] = by_word[v : v + 2].transpose(2, 0, 1, 3).reshape(-1)
-    if n % 2:
-        packed[n // 2, : n_dims * LANES] = by_word[n - 1].transpose(1, 0, 2).reshape(-1)
-    aligned_corrections = _aligned((n, LANES), np.int32)
-    aligned_corrections[:] = corrections.reshape(n, LANES)
-    return packed, aligned_corrections, scales, starts.astype(np.int64)
+def score_rows(
+    queries: Sequence[QuantizedQuery],
+    rows: Rows,
+    offsets: I64,
+    *,
+    ordinals: I64 | None,
+    n_threads: int,
+) -> F32:
+    """(n_queries, n) float32 scores of `rows`, of which `offsets` is a copy or the array itself."""
+    n = len(offsets) - 1 if ordinals is None else len(ordinals)
+    scores = np.empty((len(queries), n), np.float32)
+    if not n or not queries:
+        return scores
+    packed = PackedQueries(queries, rows)
+    order = None if ordinals is None else np.ascontiguousarray(ordinals)
+    order_at, scores_at = 0 if order is None else address(order), address(scores)
+
+    def run(first: int, last: int) -> None:
+        _memory, scratch = aligned_block(integer.scratch_bytes(rows.n_dims, packed.n_vectors))
+        integer.score_documents(  # type: ignore[no-untyped-call]
+            rows.layout, rows.plane0, rows.plane1, rows.bytes0, rows.bytes1, rows.widths, rows.scale,
+            rows.offsets, order_at, first, last, rows.n_dims, packed.values, packed.initial, packed.scales,
+            packed.starts, packed.n_queries, scratch, scores_at, n,
+        )  # fmt: skip
+
+    doclens = offsets[1:] - offsets[:-1] if order is None else offsets[order + 1] - offsets[order]
+    pool.run_documents(
+        run, doclens, ns_per_token=_NS_PER_PAIR * LANES * packed.n_vectors, n_threads=n_threads
+    )
+    if not np.isfinite(scores).all():
+        _check_scores(scores, doclens)
+    return scores
 
 
-def _unpack_order(plane_bits: tuple[int, ...], n_planes: int, n_dims: int) -> I64:
-    """The dim at each position of an unpacked token."""
-    bits = plane_bits[0]
-    if len(block_bits(bits)) > 1 or (n_planes == 2 and plane_bits[1] != bits):
-        return np.arange(n_dims)
-    shifts = 8 // bits
-    dims = np.arange(n_dims).reshape(n_dims // (4 * shifts), shifts, 4)
-    return dims.transpose(1, 0, 2).reshape(-1)
-
-
-def _aligned(shape: tuple[int, int], dtype: type) -> NDArray[Any]:
-    n_bytes = shape[0] * shape[1] * np.dtype(dtype).itemsize
-    raw = np.zeros(n_bytes + 64, np.uint8)
-    skip = -raw.ctypes.data % 64
-    return raw[skip : skip + n_bytes].view(dtype).reshape(shape)
-
-
-def _chunk_bounds(
-    codes: Codes, ordinals: I64 | None, n: int, n_query_tokens: int, n_threads: int
-) -> list[int]:
-    """Where to cut the documents so that each chunk is about a millisecond of work."""
-    if n_threads <= 1:
-        return [0, n]
-    tokens = codes.doclens if ordinals is None else codes.doclens[ordinals]
-    ends = np.cumsum(tokens)
-    per_chunk = max(pool.CHUNK_NS / (NS_PER_PAIR * max(n_query_tokens, LANES)), ends[-1] / (8 * n_threads))
-    cuts = np.searchsorted(ends, np.arange(per_chunk, ends[-1], per_chunk))
-    return sorted({0, n, *(int(cut) for cut in cuts)})
-
-
-def _run(
-    codes: Codes,
-    n_planes: int,
-    ordinals: I64,
-    all_documents: bool,
-    packed: Packed,
-    scores: F32,
-    first: int,
-    last: int,
-) -> None:
-    query, corrections, scales, starts = packed
-    second = codes.planes[n_planes - 1]
-    score_documents(  # type: ignore[no-untyped-call]
-        codes.planes[0].reshape(-1), second.reshape(-1), codes.plane_bits[0], codes.plane_bits[n_planes - 1], n_planes,
-        codes.widths[n_planes - 1], codes.offsets, ordinals, all_documents, first, last,
-        query.reshape(-1), corrections.reshape(-1), scales, starts, codes.padded_dim, scores,
-    )  # fmt: skip
+def _check_scores(scores: F32, doclens: I64) -> None:
+    bad = np.flatnonzero(~np.isfinite(scores).all(axis=0) & (doclens > 0))
+    if len(bad):
+        raise KernelInputError(
+            f"document {bad[0]} of those scored, and {len(bad) - 1} more, have widths that are not finite"
+        )

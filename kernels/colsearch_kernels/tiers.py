@@ -5,47 +5,86 @@ numba compiles for: NUMBA_CPU_NAME and NUMBA_CPU_FEATURES if they are set, else 
 """
 
 import os
+from dataclasses import dataclass
 from functools import lru_cache
 
+from colsearch_kernels.errors import KernelInputError
+
 VARIABLE = "COLSEARCH_KERNEL_TIER"
-TIERS = ("generic", "avx2", "avx512")
-_NEEDS = {
-    "avx2": ("avx2", "fma"),
-    "avx512": ("avx512f", "avx512bw", "avx512vl", "avx512vnni"),
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """An instruction set and the tiles that fill its registers without spilling them.
+
+    Attributes:
+        features: LLVM's names of what the target must have.
+        tile: document tokens of the large tile; its sums, the query and one document value fit the registers.
+        float_tile: the same for floats, which need no register for what integer steps go through.
+        small_tile: of the tile for what is left of a document: enough sums to hide the latency of one.
+        vectors: most vectors of 16 query tokens that a tile takes.
+        halves: whether float16 converts in one instruction.
+    """
+
+    name: str
+    features: frozenset[str]
+    tile: int
+    float_tile: int
+    small_tile: int
+    vectors: int
+    halves: bool
+
+
+# Lowest first. 16 lanes are one register of AVX-512, two of AVX2, four of NEON and SSE.
+TIERS = (
+    Tier("generic", frozenset(), 2, 2, 1, 1, False),
+    Tier("neon", frozenset({"neon", "dotprod"}), 6, 6, 2, 1, True),
+    Tier("avx2", frozenset({"avx2", "fma", "f16c"}), 4, 6, 2, 1, True),
+    Tier("avx512", frozenset({"avx512f", "avx512bw", "avx512vl", "avx512vnni", "f16c"}), 12, 12, 4, 2, True),
+)
+_BY_NAME = {tier.name: tier for tier in TIERS}
+# What NUMBA_CPU_NAME may force. Numba keeps the host's features beside a forced name, so the name is a cap;
+# any name that is not here gets the generic tier.
+_CAPS = {
+    "avx2": "haswell broadwell skylake znver1 znver2 znver3 x86-64-v3 alderlake raptorlake meteorlake",
+    "avx512": "cascadelake icelake-client icelake-server tigerlake sapphirerapids graniterapids znver4 znver5",
+    "neon": "apple-m1 apple-m2 apple-m3 apple-m4 neoverse-n1 neoverse-n2 neoverse-v1 neoverse-v2",
 }
-# LLVM's names of CPUs that NUMBA_CPU_NAME may force; any other name gets the generic tier.
-_AVX2_CPUS = frozenset(
-    {"haswell", "broadwell", "skylake", "znver1", "znver2", "znver3", "x86-64-v3", "alderlake"}
-)
-_AVX512_CPUS = frozenset(
-    {"cascadelake", "icelake-client", "icelake-server", "sapphirerapids", "graniterapids", "znver4", "znver5"}
-)
 
 
 @lru_cache(maxsize=1)
-def tier() -> str:
+def tier() -> Tier:
     """The best tier of numba's target, or the lower one that COLSEARCH_KERNEL_TIER asks for."""
-    best = _target_tier()
-    wanted = os.environ.get(VARIABLE, best)
-    if wanted not in TIERS:
-        raise ValueError(f"{VARIABLE} must be one of {', '.join(TIERS)}, not {wanted!r}")
-    return min(best, wanted, key=TIERS.index)
+    allowed = [candidate for candidate in TIERS if candidate.features <= target_features()]
+    wanted = os.environ.get(VARIABLE, allowed[-1].name)
+    if wanted not in _BY_NAME:
+        raise KernelInputError(f"{VARIABLE} must be one of {', '.join(_BY_NAME)}, not {wanted!r}")
+    # A tier that this target cannot run would abort the process: take the best below it.
+    return [t for t in allowed if TIERS.index(t) <= TIERS.index(_BY_NAME[wanted])][-1]
 
 
-def _target_tier() -> str:
+@lru_cache(maxsize=1)
+def target_features() -> frozenset[str]:
+    """LLVM's names of the instructions that numba's target surely has."""
     from numba.core import config
 
-    name = getattr(config, "CPU_NAME", None)
-    features = getattr(config, "CPU_FEATURES", None)
-    if features:
-        enabled = {f[1:] for f in features.split(",") if f.startswith("+")}
-        return _best(enabled)
-    if name and name != "host":
-        return "avx512" if name in _AVX512_CPUS else "avx2" if name in _AVX2_CPUS else "generic"
+    name = config.CPU_NAME
+    if config.CPU_FEATURES is not None:
+        present = {flag[1:] for flag in config.CPU_FEATURES.split(",") if flag.startswith("+")}
+    else:
+        present = _host_features()
+    if name is None or name == "host":
+        return frozenset(present)
+    cap = next((_BY_NAME[tier] for tier, names in _CAPS.items() if name in names.split()), TIERS[0])
+    known = frozenset().union(*(t.features for t in TIERS if TIERS.index(t) <= TIERS.index(cap)))
+    return frozenset(present & known)
+
+
+def _host_features() -> set[str]:
     import llvmlite.binding as llvm
 
-    return _best({feature for feature, present in llvm.get_host_cpu_features().items() if present})
-
-
-def _best(features: set[str]) -> str:
-    return next((t for t in ("avx512", "avx2") if features.issuperset(_NEEDS[t])), "generic")
+    features = {feature for feature, present in llvm.get_host_cpu_features().items() if present}
+    # LLVM cannot list the features of every Apple processor, but all of them have these two.
+    if llvm.get_host_cpu_name().startswith("apple-"):
+        features |= {"neon", "dotprod"}
+    return features

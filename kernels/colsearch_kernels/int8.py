@@ -1,0 +1,57 @@
+"""MaxSim over int8 vectors with a scale per token, for people who have no codes of ours."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from colsearch_kernels import reference
+from colsearch_kernels.codes import F32, I8, I64, MAX_PADDED_DIM, QuantizedQuery
+from colsearch_kernels.errors import KernelInputError
+from colsearch_kernels.floats import checked_offsets
+from colsearch_kernels.packing import Rows
+from colsearch_kernels.scoring import score_rows
+
+
+def maxsim_int8(query: F32, vectors: I8, scales: F32, doclens: I64, *, n_threads: int = 1) -> F32:
+    """MaxSim of a float query, put on a 7-bit grid, against int8 documents; the same bits on every machine.
+
+    Args:
+        query: (n_query_tokens, dim) float32.
+        vectors: (n_tokens, dim) int8, the documents' tokens end to end.
+        scales: (n_tokens,) float32 >= 0; a token stands for vectors * scales[:, None].
+        doclens: (n_docs,) int64 tokens per document; sums to n_tokens.
+    Returns: (n_docs,) float32; -inf without tokens.
+    Raises: KernelInputError.
+    Oracle: reference.maxsim_int8, equal to the bit.
+    """
+    _check(vectors, np.int8, 2, "vectors")
+    _check(scales, np.float32, 1, "scales")
+    _check(query, np.float32, 2, "query")
+    dim = vectors.shape[1]
+    if len(scales) != len(vectors) or not 1 <= dim <= MAX_PADDED_DIM or query.shape[1] != dim:
+        raise KernelInputError(
+            f"query {query.shape}, vectors {vectors.shape} and scales {scales.shape} do not fit together"
+        )
+    if not np.isfinite(query).all():
+        raise KernelInputError("the query holds NaN or infinity")
+    offsets = checked_offsets(doclens, len(vectors))
+    rows = Rows.of_bytes(vectors, scales, offsets)
+    quantized: Sequence[QuantizedQuery] = [reference.quantize_query(_padded(query, rows.n_dims))]
+    [scores] = score_rows(quantized, rows, offsets, ordinals=None, n_threads=n_threads)
+    return np.asarray(scores)
+
+
+def _check(array: object, dtype: type, ndim: int, name: str) -> None:
+    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != ndim:
+        found = f"{array.ndim}-d {array.dtype.str}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise KernelInputError(f"{name}: need a {ndim}-d {np.dtype(dtype).name} array, found {found}")
+    if not (array.flags.c_contiguous and array.flags.aligned):
+        raise KernelInputError(
+            f"{name}: need C-contiguous, aligned memory; pass np.require(array, requirements='CA')"
+        )
+
+
+def _padded(query: F32, n_dims: int) -> F32:
+    padded = np.zeros((len(query), n_dims), np.float32)
+    padded[:, : query.shape[1]] = query
+    return padded
