@@ -102,7 +102,13 @@ def _hit_documents(segment: Segment) -> list[DocId]:
 
 def _check_ids(store: Store, report: CheckReport) -> None:
     with store.database.reading() as connection:
-        said = dict(connection.execute("SELECT doc_no, id FROM documents"))
+        # Above the visible documents are those of an unfinished build, which nobody sees.
+        said = dict(
+            connection.execute(
+                "SELECT doc_no, id FROM documents"
+                " WHERE doc_no <= (SELECT value FROM state WHERE key = 'visible')"
+            )
+        )
     held = {doc_no: id_key(document.id) for doc_no, document in _live_documents(store)}
     for doc_no in sorted(said.keys() | held.keys()):
         if said.get(doc_no) != held.get(doc_no):
@@ -126,8 +132,11 @@ def _check_tables(store: Store, report: CheckReport) -> None:
                 f"document {document.id!r}: its metadata in SQLite differ from the segment's"
             )
     expected = _text_rows(store)
+    sql = (
+        "SELECT id FROM texts_docsize WHERE id <= (SELECT value FROM state WHERE key = 'visible') ORDER BY id"
+    )
     with store.database.reading() as connection:
-        size = [doc_no for (doc_no,) in connection.execute("SELECT id FROM texts_docsize ORDER BY id")]
+        size = [doc_no for (doc_no,) in connection.execute(sql)]
     if size != expected:
         report.problems.append("the text index covers other documents than the segments hold")
     try:

@@ -204,7 +204,8 @@ class Container:
                 f"{self.path} has format {version}, this release reads up to {FORMAT_VERSION}; upgrade colindex"
             )
         encoded = head[FIXED_BYTES : FIXED_BYTES + n_bytes]
-        if head[16:24] != _digest(encoded) or any(head[24:FIXED_BYTES]) or any(head[FIXED_BYTES + n_bytes :]):
+        padding = head[24:FIXED_BYTES] + head[FIXED_BYTES + n_bytes :]
+        if head[16:24] != _digest(encoded) or padding.strip(b"\0"):
             raise DamagedError(f"{self.path}: the header does not match its checksum")
         if version != FORMAT_VERSION or self.path.stem != xxhash.xxh3_128_hexdigest(encoded):
             raise DamagedError(f"{self.path}: the file's name is not the hash of its header; was it swapped?")

@@ -11,11 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from colsearch.errors import DamagedError, FormatError, IndexNotFoundError, StorageError
+from colsearch.store import disk
 
 FILE_NAME = "index.sqlite"
+# What a killed `create` leaves: the file before it gets its name, and SQLite's journal of it.
+UNFINISHED_NAMES = (f"{FILE_NAME}.new", f"{FILE_NAME}.new-journal")
 FORMAT_VERSION = 1
 _CHUNK = 500
-# A rollback journal, not WAL: a closed WAL database does not open in a read-only folder.
+# A rollback journal, not WAL: a closed WAL database does not open in a read-only folder. With it a commit is
+# the removal of the journal, which FULL leaves to the next sync of the folder: a power cut would bring the
+# journal back and undo acknowledged writes, of which a merge may have removed the files. EXTRA syncs.
 SCHEMA = """
 CREATE TABLE state (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 CREATE TABLE segments (first_doc_no INTEGER PRIMARY KEY, name TEXT NOT NULL, n_docs INTEGER NOT NULL,
@@ -46,15 +51,19 @@ class Database:
     @classmethod
     def create(cls, folder: Path, settings: dict[str, Any]) -> "Database":
         """A new file with the schema, made durable before it gets its name."""
-        temporary = folder / f"{FILE_NAME}.new"
+        for name in UNFINISHED_NAMES:
+            disk.remove(folder / name)
+        temporary = folder / UNFINISHED_NAMES[0]
         connection = sqlite3.connect(temporary, isolation_level=None)
         try:
-            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA synchronous = EXTRA")
             connection.executescript(f"BEGIN; {SCHEMA} COMMIT;")
             rows = {"format_version": FORMAT_VERSION, "settings": json.dumps(settings), "visible": -1}
             connection.execute("BEGIN")
             connection.executemany("INSERT INTO state VALUES (?, ?)", rows.items())
             connection.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            raise _translated(error, temporary) from error
         finally:
             connection.close()
         temporary.replace(folder / FILE_NAME)
@@ -123,7 +132,7 @@ class Database:
         mode = "ro" if self._read_only and not (journal.exists() and os.access(self.path, os.W_OK)) else "rw"
         uri = f"{self.path.absolute().as_uri()}?mode={mode}"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=30)
-        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA synchronous = EXTRA")
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cell_size_check = ON")
         self._check_version(connection)

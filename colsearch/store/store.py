@@ -26,7 +26,7 @@ from colsearch.errors import (
 from colsearch.store import container, disk, merging
 from colsearch.store.build import Build
 from colsearch.store.container import Array, Container, Section
-from colsearch.store.database import Database
+from colsearch.store.database import UNFINISHED_NAMES, Database
 from colsearch.store.lock import WriterLock
 from colsearch.store.rows import collect
 from colsearch.store.segment import Segment
@@ -76,17 +76,17 @@ class Store:
         folder = Path(path)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if any(folder.iterdir()):
+            if not _holds_only_a_killed_create(folder):
                 raise IndexExistsError(f"{folder} is not empty; open it, or choose another folder")
-            (folder / "segments").mkdir()
-            (folder / "models").mkdir()
+            (folder / "segments").mkdir(exist_ok=True)
+            (folder / "models").mkdir(exist_ok=True)
             Database.create(folder, settings).close()
             disk.sync_folder(folder)
             disk.sync_folder(folder.absolute().parent)
+        except (IndexExistsError, StorageError):
+            raise
         except FileExistsError as error:
             raise IndexExistsError(f"{folder} exists and is not a folder") from error
-        except IndexExistsError:
-            raise
         except OSError as error:
             raise StorageError(error.errno, f"cannot create {folder}: {error.strerror}") from error
         return cls(folder, read_only=False, verify="auto")
@@ -274,3 +274,12 @@ class Store:
         self._check_open()
         if self.read_only:
             raise ReadOnlyError(f"{self.path} was opened read-only; open it without read_only to write")
+
+
+def _holds_only_a_killed_create(folder: Path) -> bool:
+    """Whether nothing is in the folder but what a `create` that was killed can leave there."""
+    for path in folder.iterdir():
+        leftover = path.name in {"segments", "models"} and path.is_dir() and not any(path.iterdir())
+        if not leftover and path.name not in UNFINISHED_NAMES:
+            return False
+    return True

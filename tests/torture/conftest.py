@@ -1,0 +1,26 @@
+"""Folders in memory: an fsync costs nothing there, and what is tested is the order of calls, not the disk."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture(scope="module")
+def memory() -> Iterator[Path]:
+    """A folder of its own for one test file."""
+    folder = Path(tempfile.mkdtemp(prefix="colsearch-torture-", dir=MEMORY if MEMORY.is_dir() else None))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def scratch(memory: Path) -> Iterator[Path]:
+    """A folder of its own for one test."""
+    folder = Path(tempfile.mkdtemp(dir=memory))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)

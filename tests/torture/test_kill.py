@@ -1,0 +1,140 @@
+"""kill -9 at every system call that changes a file: acknowledged means there, anything else means not there."""
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from colsearch import ColIndex
+from colsearch.errors import IndexNotFoundError
+from tests.torture import ptrace, world
+from tests.torture.children import run_in_child
+
+pytestmark = pytest.mark.skipif(not ptrace.supported(), reason="needs ptrace on x86-64 Linux")
+
+
+def killed_at(work: Callable[[], None], number: int, *, torn: bool = False) -> bool:
+    """Run `work` in a child and kill it before its number-th mutating call, or in the middle of that write.
+
+    Returns: False if the child ended before that.
+    """
+    seen = -1
+
+    def watch(call: ptrace.Call) -> ptrace.Answer:
+        nonlocal seen
+        seen += 1
+        if seen < number:
+            return None
+        if torn and call.name in ptrace.WRITES and call.args[2] > 1:
+            return ptrace.Shorten(call.args[2] // 2, kill=True)
+        return ptrace.KILL
+
+    status = ptrace.trace(work, watch)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the child failed before it was killed"
+    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+
+
+def sweep(scratch: Path, before: Path, step: world.Step, state: world.State, *, every: int = 1) -> int:
+    """Kill one step at each of its calls; returns the number of kill points."""
+    after = step.model(state)
+    number = n_points = 0
+    while True:
+        for torn in (False, True):
+            copy = scratch / "killed"
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(before, copy)
+
+            def work() -> None:
+                with ColIndex.open(copy, n_threads=1) as index:
+                    step.run(index)
+
+            if not killed_at(work, number, torn=torn):
+                assert number > 0, "the step changed no file"
+                return n_points
+            n_points += 1
+            try:
+                _state_is_one_of(copy, [state, after])
+            except Exception as error:
+                raise AssertionError(f"{step.name}, killed at call {number}, torn: {torn}") from error
+        number += every
+
+
+def _state_is_one_of(path: Path, states: list[world.State]) -> int:
+    which = world.assert_one_of(path, states)
+    world.assert_writer_works(path, states[which])
+    return which
+
+
+@pytest.fixture(scope="module")
+def stages(memory: Path) -> list[tuple[Path, world.Step, world.State]]:
+    """A folder as it is before each step, the step, and what the folder holds."""
+    return prepare_stages(memory)
+
+
+def prepare_stages(folder: Path) -> list[tuple[Path, world.Step, world.State]]:
+    live = folder / "live"
+    state = world.build_base(live)
+    stages = []
+    for number, step in enumerate(world.STEPS):
+        shutil.copytree(live, folder / f"{number}")
+        stages.append((folder / f"{number}", step, state))
+        with ColIndex.open(live, n_threads=1) as index:
+            step.run(index)
+        state = step.model(state)
+        world.assert_one_of(live, [state])
+    return stages
+
+
+def test_a_kill_at_any_call_loses_nothing_acknowledged_and_shows_nothing_half_done(scratch, stages):
+    n_points = run_in_child(
+        lambda: sum(sweep(scratch, *stage, every=9) for stage in stages), seconds=600
+    ).unwrap()
+    assert n_points >= 200, "the sweep no longer reaches the store's calls"
+
+
+def test_a_killed_create_leaves_nothing_or_an_empty_index_and_can_be_repeated(scratch):
+    number = 0
+    while True:
+        path = scratch / f"{number}"
+        if not killed_at(lambda: world.create(path).close(), number):
+            break
+
+        def reopened() -> str:
+            try:
+                with ColIndex.open(path) as index:
+                    return f"{len(index)} documents"
+            except IndexNotFoundError:
+                world.create(path).close()
+                return "created again"
+
+        outcome = run_in_child(reopened)
+        assert outcome.value in {"0 documents", "created again"}, (number, outcome)
+        number += 1
+    assert number > 20, "create was hardly killed"
+
+
+def test_what_a_killed_call_acknowledged_before_is_there(scratch, stages):
+    """Several calls in one process, killed at a call chosen by a seed; each return is written to a pipe."""
+    folder, _, state = stages[0]
+    states = world.states_after(state, world.STEPS)
+    for number in range(40, 600, 61):
+        copy = scratch / f"{number}"
+        shutil.copytree(folder, copy)
+        read_end, write_end = os.pipe()
+
+        def work() -> None:
+            with ColIndex.open(copy, n_threads=1) as index:
+                for done, step in enumerate(world.STEPS, start=1):
+                    step.run(index)
+                    os.write(write_end, json.dumps(done).encode() + b"\n")
+
+        killed_at(work, number)
+        os.close(write_end)
+        acknowledged = len(os.read(read_end, 1 << 16).splitlines())
+        os.close(read_end)
+        outcome = run_in_child(lambda: _state_is_one_of(copy, states[acknowledged : acknowledged + 2]))
+        assert outcome.kind == "ok", f"killed at call {number} after {acknowledged} calls: {outcome}"
