@@ -149,6 +149,14 @@ class ColIndex:
         """
         return self._add(texts=texts, ids=ids, metadata=metadata, progress=progress, resume=resume)
 
+    def add_documents(
+        self, documents: Iterable[Document], *, progress: Progress = None, resume: bool = False
+    ) -> int:
+        """As `add`, from documents that hold id, text and metadata together, such as a reader's."""
+        return self._write(
+            lambda first_id: inputs.checked_documents(documents), progress=progress, resume=resume
+        )
+
     def add_vectors(
         self,
         vectors: Iterable[object],
@@ -365,15 +373,32 @@ class ColIndex:
         replace: bool = False,
         resume: bool = False,
     ) -> int:
+        return self._write(
+            lambda first_id: inputs.documents(
+                texts=texts, ids=ids, metadata=metadata, vectors=vectors, first_id=first_id
+            ),
+            has_vectors=vectors is not None,
+            progress=progress,
+            replace=replace,
+            resume=resume,
+        )
+
+    def _write(
+        self,
+        rows_from: Callable[[int], Iterator[tuple[Document, object]]],
+        *,
+        has_vectors: bool = False,
+        progress: Progress,
+        replace: bool = False,
+        resume: bool = False,
+    ) -> int:
+        """Stage and commit rows; `rows_from` gets the number that an unnamed first document has as its id."""
         with self._store.begin(replace=replace, resume=resume) as build:
-            rows = inputs.documents(
-                texts=texts, ids=ids, metadata=metadata, vectors=vectors, first_id=build.first_doc_no
-            )
-            rows = islice(rows, build.n_staged, None)
-            if vectors is None:
-                batches = builder.encoded_texts(rows, self.encoder.encode_document)
-            else:
+            rows = islice(rows_from(build.first_doc_no), build.n_staged, None)
+            if has_vectors:
                 batches = builder.given_vectors(rows, self.config.dim)
+            else:
+                batches = builder.encoded_texts(rows, self.encoder.encode_document)
             n_docs = builder.write(build, self._codec, batches, progress)
             build.commit()
         return build.n_staged + n_docs

@@ -92,6 +92,15 @@ def documents(
         yield document, row.get("vectors")
 
 
+def checked_documents(documents: Iterable[Document]) -> Iterator[tuple[Document, object]]:
+    """Documents as `documents` gives them, without vectors."""
+    for document in documents:
+        id = checked_id(document.id)
+        where = f"document {id!r}"
+        text = checked_text(document.text or "", where=where)
+        yield Document(id, text, checked_metadata(document.metadata, where=where)), None
+
+
 def _count() -> Iterator[int]:
     n = 0
     while True:

@@ -139,6 +139,8 @@ def _check_tables(store: Store, report: CheckReport) -> None:
         size = [doc_no for (doc_no,) in connection.execute(sql)]
     if size != expected:
         report.problems.append("the text index covers other documents than the segments hold")
+    if store.read_only:
+        return
     try:
         with store.database.locked() as connection:
             connection.execute("INSERT INTO texts (texts) VALUES ('integrity-check')")

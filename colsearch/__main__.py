@@ -1,0 +1,5 @@
+"""`python -m colsearch`."""
+
+from colsearch.cli import main
+
+main()

@@ -1,0 +1,83 @@
+"""Every command, as a user types it, on a tiny corpus with the embedded encoder."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from colsearch.cli import app
+
+LINES = [
+    {"_id": "danube", "text": "The Danube flows through ten countries.", "year": 2001},
+    {"_id": "aspirin", "text": "Aspirin inhibits the production of prostaglandins.", "year": 1971},
+]
+
+
+def run(*arguments: object, code: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LINES))
+    (folder / "queries.jsonl").write_text('{"_id": "q1", "text": "a river in Europe"}\n')
+    (folder / "qrels").mkdir()
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\tdanube\t1\n")
+    assert json.loads(run("build", folder / "index", folder, "--json")) == {"added": 2}
+    return folder
+
+
+def test_search_prints_hits_json_and_runs(folder: Path) -> None:
+    index = folder / "index"
+    assert "danube" in run("search", index, "which river", "-k", 1)
+    [hit] = json.loads(run("search", index, "which river", "-k", 1, "--json"))
+    assert hit["id"] == "danube" and hit["metadata"] == {"year": 2001}
+    where = json.dumps({"year": {"$lt": 2000}})
+    assert [h["id"] for h in json.loads(run("search", index, "river", "--where", where, "--json"))] == [
+        "aspirin"
+    ]
+    assert run("search", index, "--queries", folder).startswith("q1 Q0 danube 1 ")
+
+
+def test_rerank_reads_and_writes_runs(folder: Path) -> None:
+    (folder / "bm25.run").write_text("q1 Q0 aspirin 1 9 x\nq1 Q0 danube 2 8 x\n")
+    assert [
+        line.split()[2] for line in run("rerank", folder / "index", folder / "bm25.run", folder).splitlines()
+    ] == [
+        "danube",
+        "aspirin",
+    ]
+
+
+def test_explain_eval_info_check_compact(folder: Path) -> None:
+    index = folder / "index"
+    assert "Danube" in run("explain", index, "Danube", "danube", "--html", folder / "page.html")
+    assert "<mark" in (folder / "page.html").read_text()
+    assert json.loads(run("eval", index, folder, "--json"))["ndcg@10"] == 1.0
+    assert json.loads(run("info", index, "--json"))["n_docs"] == 2
+    assert json.loads(run("check", index, "--deep", "--json"))["ok"] is True
+    run("compact", index)
+
+
+def test_add_names_a_broken_line_and_keeps_nothing_of_the_call(folder: Path) -> None:
+    (folder / "more.jsonl").write_text('{"_id": "new", "text": "new"}\n{"_id": \n')
+    output = run("add", folder / "index", folder / "more.jsonl", code=2)
+    assert "more.jsonl:2" in output and "Traceback" not in output
+    assert json.loads(run("info", folder / "index", "--json"))["n_docs"] == 2
+
+
+def test_mistakes_are_one_sentence_and_exit_code_2(folder: Path) -> None:
+    for arguments in (
+        ("search", folder / "nothing", "x"),
+        ("search", folder / "index"),
+        ("search", folder / "index", "x", "--where", "{"),
+        ("explain", folder / "index", "x", "nobody"),
+        ("build", folder / "index", folder),
+        ("build", folder / "other", folder, "--planes", "four"),
+    ):
+        output = run(*arguments, code=2)
+        assert output.startswith("colsearch: ") and len(output.strip().splitlines()) == 1
