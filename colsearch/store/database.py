@@ -6,7 +6,7 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,18 +54,16 @@ class Database:
         for name in UNFINISHED_NAMES:
             disk.remove(folder / name)
         temporary = folder / UNFINISHED_NAMES[0]
-        connection = sqlite3.connect(temporary, isolation_level=None)
+        rows = {"format_version": FORMAT_VERSION, "settings": json.dumps(settings), "visible": -1}
         try:
-            connection.execute("PRAGMA synchronous = EXTRA")
-            connection.executescript(f"BEGIN; {SCHEMA} COMMIT;")
-            rows = {"format_version": FORMAT_VERSION, "settings": json.dumps(settings), "visible": -1}
-            connection.execute("BEGIN")
-            connection.executemany("INSERT INTO state VALUES (?, ?)", rows.items())
-            connection.execute("COMMIT")
+            with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
+                connection.execute("PRAGMA synchronous = EXTRA")
+                connection.executescript(f"BEGIN; {SCHEMA} COMMIT;")
+                connection.execute("BEGIN")
+                connection.executemany("INSERT INTO state VALUES (?, ?)", rows.items())
+                connection.execute("COMMIT")
         except sqlite3.DatabaseError as error:
             raise _translated(error, temporary) from error
-        finally:
-            connection.close()
         temporary.replace(folder / FILE_NAME)
         return cls(folder, read_only=False)
 

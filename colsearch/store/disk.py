@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from colsearch.errors import StorageError
@@ -22,7 +23,7 @@ def write_file(path: Path, chunks: Iterable[bytes | memoryview], *, head_bytes: 
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        path.unlink(missing_ok=True)
+        remove(path)
         raise StorageError(
             error.errno, f"cannot write {path}: {error.strerror}; nothing was changed"
         ) from error
@@ -49,5 +50,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Unlink a file that the index wrote and no longer names; readers that mapped it keep it."""
-    path.unlink(missing_ok=True)
+    """Unlink a file that the index wrote and no longer names; readers that mapped it keep it.
+
+    If that fails, the file is left to the next write, which removes what no row names: whoever calls has
+    committed already, or is about to raise the error that matters.
+    """
+    with suppress(OSError):
+        path.unlink(missing_ok=True)

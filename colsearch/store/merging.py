@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from colsearch.errors import StorageError
 from colsearch.store.rows import collect, forget_documents
 from colsearch.store.segment import Segment, write_merged
 from colsearch.store.snapshot import LiveSegment
@@ -77,9 +78,19 @@ def merge(store: Store, run: Sequence[LiveSegment]) -> None:
 
 def purge(store: Store) -> None:
     """Rewrite every file that holds bytes of deleted documents: segments, text index, SQLite itself."""
-    for part in store.snapshot().parts:
-        if part.live is not None:
-            merge(store, [part])
+    try:
+        for part in store.snapshot().parts:
+            if part.live is not None:
+                merge(store, [part])
+        vacuum(store)
+    except StorageError as error:
+        raise StorageError(
+            error.errno, f"the documents are deleted, but bytes of them remain until `compact` runs: {error}"
+        ) from error
+
+
+def vacuum(store: Store) -> None:
+    """Rewrite the SQLite file, without what was deleted."""
     with store.database.writing() as connection:
         # Merging all of FTS5's segments is what really drops deleted terms.
         connection.execute("INSERT INTO texts (texts) VALUES ('optimize')")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import stat
@@ -26,13 +27,14 @@ from colsearch.errors import (
 from colsearch.store import container, disk, merging
 from colsearch.store.build import Build
 from colsearch.store.container import Array, Container, Section
-from colsearch.store.database import UNFINISHED_NAMES, Database
+from colsearch.store.database import FILE_NAME, UNFINISHED_NAMES, Database
 from colsearch.store.lock import WriterLock
 from colsearch.store.rows import collect
 from colsearch.store.segment import Segment
 from colsearch.store.snapshot import LiveSegment, Snapshot
 from colsearch.types import DocId
 
+_log = logging.getLogger(__name__)
 VERIFY = ("auto", "full", "off")
 MODEL_SUFFIX, PREFILTER_SUFFIX = ".model", ".pre"
 _OWN_NAME = re.compile(r"[0-9a-f]{32}\.(seg|pre|model)|[0-9a-f]+-[0-9a-f]+\.tmp")
@@ -88,6 +90,8 @@ class Store:
         except FileExistsError as error:
             raise IndexExistsError(f"{folder} exists and is not a folder") from error
         except OSError as error:
+            # The last fsync may be what failed: an index that may not last must not stay.
+            disk.remove(folder / FILE_NAME)
             raise StorageError(error.errno, f"cannot create {folder}: {error.strerror}") from error
         return cls(folder, read_only=False, verify="auto")
 
@@ -169,7 +173,7 @@ class Store:
     def delete(self, ids: Sequence[DocId], *, purge: bool = False) -> int:
         """Delete documents by id, all or none; with purge no byte of them stays in any file.
 
-        Raises: UnknownIdError.
+        Raises: UnknownIdError; StorageError: nothing was deleted, or, if it says so, bytes of it remain.
         """
         self._check_writable()
         with self.write_lock():
@@ -178,27 +182,31 @@ class Store:
             with self.database.writing() as connection:
                 connection.executemany("DELETE FROM documents WHERE doc_no = ?", rows)
                 connection.executemany("INSERT OR IGNORE INTO tombstones VALUES (?)", rows)
-            self.changed()
             if purge:
+                self.changed()
                 merging.purge(self)
             else:
-                merging.merge_small(self)
+                self.after_write()
         return len(doc_nos)
 
     def compact(self) -> None:
-        """Merge all segments into one and drop what was deleted."""
+        """Merge all segments into one, drop what was deleted, and give the room back."""
         self._check_writable()
         with self.write_lock():
             merging.merge(self, list(self.snapshot().parts))
+            merging.vacuum(self)
 
     def write_lock(self) -> AbstractContextManager[None]:
         self._check_writable()
         return self._lock.held()
 
     def after_write(self) -> None:
-        """Called with the lock held when documents were committed."""
+        """Called with the lock held when documents were committed: a merge that fails is no failed write."""
         self.changed()
-        merging.merge_small(self)
+        try:
+            merging.merge_small(self)
+        except (StorageError, DamagedError) as error:
+            _log.warning("%s: a merge was put off until the next write: %s", self.path, error)
 
     def changed(self) -> None:
         """Forget the cached snapshot: `data_version` does not see our own commits."""

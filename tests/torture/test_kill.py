@@ -14,6 +14,9 @@ from colsearch.errors import IndexNotFoundError
 from tests.torture import ptrace, world
 from tests.torture.children import run_in_child
 
+# A folder as it is before a step, the step, and what the folder holds.
+Stage = tuple[Path, world.Step, world.State]
+
 pytestmark = pytest.mark.skipif(not ptrace.supported(), reason="needs ptrace on x86-64 Linux")
 
 
@@ -70,12 +73,11 @@ def _state_is_one_of(path: Path, states: list[world.State]) -> int:
 
 
 @pytest.fixture(scope="module")
-def stages(memory: Path) -> list[tuple[Path, world.Step, world.State]]:
-    """A folder as it is before each step, the step, and what the folder holds."""
+def stages(memory: Path) -> list[Stage]:
     return prepare_stages(memory)
 
 
-def prepare_stages(folder: Path) -> list[tuple[Path, world.Step, world.State]]:
+def prepare_stages(folder: Path) -> list[Stage]:
     live = folder / "live"
     state = world.build_base(live)
     stages = []
