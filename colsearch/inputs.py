@@ -1,6 +1,7 @@
 """What callers hand over, checked once at the border: ids, texts, metadata, token vectors, queries."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any, TypeAlias
 
@@ -12,6 +13,7 @@ from colsearch.types import F32, DocId, Document, Metadata, TokenVectors
 Query: TypeAlias = str | F32
 MAX_QUERY_TOKENS = 8192
 MAX_METADATA_BYTES = 1 << 20
+MAX_METADATA_DEPTH = 64
 _INT64 = range(-(2**63), 2**63)
 _END = object()
 
@@ -49,13 +51,35 @@ def checked_metadata(metadata: Metadata | None, *, where: str) -> dict[str, Any]
     if not isinstance(metadata, Mapping):
         raise DocumentError(f"{where}: metadata is a mapping, not {type(metadata).__name__}")
     try:
-        encoded = json.dumps(dict(metadata), allow_nan=False)
+        encoded = json.dumps(dict(metadata), allow_nan=False, ensure_ascii=False).encode()
+        plain: dict[str, Any] = json.loads(encoded, parse_int=_integer)
     except (TypeError, ValueError, RecursionError) as error:
         raise DocumentError(f"{where}: metadata cannot be stored as JSON: {error}") from None
     if len(encoded) > MAX_METADATA_BYTES:
         raise DocumentError(f"{where}: metadata of {len(encoded)} bytes; at most {MAX_METADATA_BYTES}")
-    plain: dict[str, Any] = json.loads(encoded)
+    if len(plain) < len(metadata):
+        raise DocumentError(f"{where}: two keys of the metadata are the same when written as strings")
+    if _is_deeper(plain, MAX_METADATA_DEPTH):
+        raise DocumentError(f"{where}: metadata nested more than {MAX_METADATA_DEPTH} levels deep")
     return plain
+
+
+def _integer(digits: str) -> int:
+    if math.isinf(float(digits)):
+        raise ValueError(f"an integer of {len(digits)} digits is beyond every number type")
+    return int(digits)
+
+
+def _is_deeper(value: object, n_levels: int) -> bool:
+    level = [value]
+    for _ in range(n_levels + 1):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return bool(level)
 
 
 def documents(

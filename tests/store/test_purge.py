@@ -1,0 +1,102 @@
+"""`delete(..., purge=True)`: not a byte of the document is left in any file of the index."""
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from colsearch import ColIndex
+
+DIM = 16
+SECRET = "purgeme"
+WORDS = ["zanzibar", "quixotic", "walruses", "Überraschung"]
+
+
+def text(n: int) -> str:
+    return f"Document number {n} tells of {WORDS[n % 4]} and of code{n}word"
+
+
+def metadata(n: int) -> dict:
+    return {"owner": f"owner{n}name", "nested": {"tags": [f"tag{n}value", n]}}
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> ColIndex:
+    """Four segments, each with a prefilter file."""
+    rng = np.random.default_rng(3)
+    with ColIndex.create(tmp_path / "index", dim=DIM) as index:
+        with index._store.database.locked() as connection:
+            # Some builds of SQLite wipe what they delete; the promise must hold with those that do not.
+            connection.execute("PRAGMA secure_delete = OFF")
+        for start in range(0, 40, 10):
+            numbers = range(start, start + 10)
+            index.add_vectors(
+                rng.standard_normal((10, 5, DIM)),
+                ids=[f"id{n}key" for n in numbers],
+                texts=[text(n) for n in numbers],
+                metadata=[metadata(n) for n in numbers],
+            )
+        model = index._store.put_model({"weights": np.ones(4, np.float32)}, {})
+        for part in index._store.snapshot().parts:
+            vectors = part.segment.doc_nos.astype(np.float32)[:, None] + np.array([0.123, 0.456], np.float32)
+            index._store.put_prefilter(part.segment.name, model, {"vectors": vectors}, {})
+        yield index
+
+
+def traces(n: int, index: ColIndex) -> list[bytes]:
+    """What only this document holds: id, metadata, word of the text, codes, prefilter vector."""
+    part, ordinal = (int(x[0]) for x in index._store.snapshot().locate(np.array([n])))
+    segment = index._store.snapshot().parts[part].segment
+    rows = slice(segment.offsets[ordinal], segment.offsets[ordinal + 1])
+    return [
+        f"id{n}key".encode(),
+        f"owner{n}name".encode(),
+        f"tag{n}value".encode(),
+        f"code{n}word".encode(),
+        *(plane[rows].tobytes() for plane in segment.planes),
+        (np.float32(n) + np.array([0.123, 0.456], np.float32)).tobytes(),
+    ]
+
+
+def files_with(folder: Path, trace: bytes) -> list[str]:
+    return [path.name for path in folder.rglob("*") if path.is_file() and trace in path.read_bytes()]
+
+
+@pytest.mark.parametrize(
+    "gone", [[7], [5, 6, 7, 8, 9, 10, 11], list(range(1, 40))], ids=["one", "some", "all but one"]
+)
+def test_no_byte_of_a_purged_document_is_left_in_any_file(index, gone):
+    wanted = {n: traces(n, index) for n in gone}
+    for n in gone:
+        # A prefix can also be another term's: FTS5 stores "code12word" after "code1word" as what differs.
+        assert all(files_with(index.path, trace) for trace in (wanted[n][0], *wanted[n][4:])), (
+            "nothing to purge"
+        )
+    index.delete([f"id{n}key" for n in gone], purge=True)
+    for n in gone:
+        for trace in wanted[n]:
+            assert files_with(index.path, trace) == [], trace
+    assert list(index) == [f"id{n}key" for n in range(40) if n not in gone]
+    assert index.check(deep=True).ok
+
+
+def test_a_purge_also_takes_what_was_deleted_or_replaced_before(index):
+    old = traces(3, index), traces(4, index)
+    index.delete("id3key")
+    index.update_vectors([np.eye(3, DIM)], ids=["id4key"], texts=["new"], metadata=[{}])
+    assert any(files_with(index.path, trace) for trace in old[0]), "deleting alone leaves bytes"
+    index.delete("id20key", purge=True)
+    for trace in (*old[0], *old[1][1:]):
+        assert files_with(index.path, trace) == [], trace
+
+
+def test_a_word_that_only_a_purged_document_had_leaves_the_text_index(index):
+    index.update_vectors([np.eye(3, DIM)], ids=["word"], texts=[f"{SECRET} once"])
+    index.delete("word", purge=True)
+    index.close()
+    connection = sqlite3.connect(index.path / "index.sqlite")
+    connection.execute("CREATE VIRTUAL TABLE temp.terms USING fts5vocab(main, texts, row)")
+    terms = {term for (term,) in connection.execute("SELECT term FROM terms")}
+    connection.close()
+    assert SECRET not in terms and "zanzibar" in terms
