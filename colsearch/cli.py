@@ -170,6 +170,34 @@ def evaluate(
 
 
 @command
+def bench(
+    index: Index,
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            help="texts (BEIR folder, JSONL, TSV) or vectors (.npy); made of the texts if not given"
+        ),
+    ] = None,
+    k: K = 10,
+    n: Annotated[int, typer.Option("-n", help="queries at most")] = 200,
+    as_json: Json = False,
+) -> None:
+    """Query times, recall against exact search, bytes, and what to change."""
+    from colsearch.evaluate.bench import bench_index
+    from colsearch.evaluate.bench_queries import queries_from_file, queries_from_texts
+
+    with ColIndex.open(index, read_only=True) as opened:
+        asked = queries_from_texts(opened, n) if queries is None else queries_from_file(queries)[:n]
+        measured = bench_index(opened, asked, k=k)
+    if as_json:
+        _print_json(measured.to_json() | {"made_queries": queries is None})
+        return
+    typer.echo(measured)
+    if queries is None:
+        typer.echo("The queries were made of the index's own texts; --queries FILE measures real ones.")
+
+
+@command
 def info(index: Index, as_json: Json = False) -> None:
     """What an index holds and costs."""
     with ColIndex.open(index, read_only=True) as opened:

@@ -51,6 +51,26 @@ class IndexBench:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    def __str__(self) -> str:
+        low, high = self.recall[1:]
+        wall, cpu = (
+            "  ".join(f"{name} {value:.2f}" for name, value in times.items())
+            for times in (self.wall_ms, self.cpu_ms)
+        )
+        stages = "  ".join(f"{name} {value:.2f}" for name, value in self.stage_ms.items())
+        sizes = "  ".join(f"{name} {value:.1f}" for name, value in self.bytes_per_token.items())
+        lines = [
+            f"{self.n_docs:,} documents, {self.n_queries:,} queries, k={self.k}, {self.n_threads} thread(s)",
+            f"wall ms a query   {wall}",
+            f"CPU ms a query    {cpu}",
+            f"exact=True        p50 {self.exact_ms:.2f} ms",
+            f"stages, mean ms   {stages}",
+            f"recall@{self.k:<10} {self.recall[0]:.4f} ({low:.4f}-{high:.4f}) of exact search",
+            f"scored            {self.n_scored:,.0f} documents a query",
+            f"bytes per token   {sizes}",
+        ]
+        return "\n".join([*lines, *(f"- {said}" for said in self.advice or ["nothing to change"])])
+
 
 def bench_index(
     index: ColIndex,
@@ -142,10 +162,10 @@ def advice(
     """What the figures say should change, most rewarding first."""
     said = []
     if info.get("optimize_due"):
-        said.append("the index has unmerged parts: run `colsearch optimize`, then measure again")
+        said.append(f"{info['optimize_due']}: call `index.optimize()`, then measure again")
     if promise is not None and recall[2] < promise:
         said.append(
-            f"recall {recall[0]:.3f} is below the promised {promise}: run `colsearch audit`, then `optimize`"
+            f"recall {recall[0]:.3f} is below the promised {promise}: call `index.optimize()`, then measure again"
         )
     total = sum(stage_ms.values())
     if total and stage_ms.get("encode", 0.0) > 0.5 * total:

@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from colsearch import ColIndex
 from colsearch.cli import app
 
 LINES = [
@@ -61,6 +63,29 @@ def test_explain_eval_info_check_compact(folder: Path) -> None:
     assert json.loads(run("info", index, "--json"))["n_docs"] == 2
     assert json.loads(run("check", index, "--deep", "--json"))["ok"] is True
     run("compact", index)
+
+
+def test_bench_measures_given_queries_and_makes_its_own_of_the_texts(folder: Path) -> None:
+    index = folder / "index"
+    given = json.loads(run("bench", index, "--queries", folder, "--json"))
+    assert given["n_queries"] == 1 and given["recall"] == [1.0, 1.0, 1.0] and not given["made_queries"]
+    assert given["bytes_per_token"] == json.loads(run("info", index, "--json"))["bytes_per_token"]
+    made = json.loads(run("bench", index, "--json", "-k", 1))
+    assert made["made_queries"] and made["n_queries"] == 2 and made["k"] == 1 and made["stage_ms"]["scan"] > 0
+    shown = run("bench", index, "-n", 1)
+    assert "2 documents, 1 queries, k=10" in shown and "recall@10" in shown and "--queries FILE" in shown
+
+
+def test_bench_of_an_index_of_vectors_takes_vectors(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    with ColIndex.create(tmp_path / "index", dim=8) as index:
+        index.add_vectors(rng.standard_normal((5, 3, 8)))
+    assert "--queries FILE.npy" in run("bench", tmp_path / "index", code=2)
+    np.save(tmp_path / "queries.npy", rng.standard_normal((4, 2, 8)))
+    measured = json.loads(run("bench", tmp_path / "index", "--queries", tmp_path / "queries.npy", "--json"))
+    assert measured["n_queries"] == 4 and measured["n_scored"] == 5
+    np.save(tmp_path / "flat.npy", np.zeros((4, 8)))
+    assert "shape (4, 8)" in run("bench", tmp_path / "index", "--queries", tmp_path / "flat.npy", code=2)
 
 
 def test_add_names_a_broken_line_and_keeps_nothing_of_the_call(folder: Path) -> None:

@@ -45,14 +45,14 @@ FINE = {
     "stage_ms": {"score": 1.0},
     "recall": (0.97, 0.95, 0.99),
     "promise": None,
-    "info": {"optimize_due": False},
+    "info": {"optimize_due": None},
 }
 
 
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"info": {"optimize_due": True}}, "colsearch optimize"),
+        ({"info": {"optimize_due": "no prefilter yet"}}, "no prefilter yet: call `index.optimize()`"),
         ({"promise": 0.995}, "below the promised 0.995"),
         ({"stage_ms": {"encode": 9.0, "score": 1.0}}, "encoding the query takes 90%"),
         ({"wall_ms": {"p50": 3.0, "p95": 3.1}}, "waits 2.0 ms without computing"),
