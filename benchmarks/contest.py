@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks.engine_process import EngineError, EngineProcess
 from benchmarks.environments import NotInstalledError, environments
 from benchmarks.exact import Reference
+from benchmarks.figure import HERE
 from benchmarks.metrics import quality
 from benchmarks.protocol import Timed, Times, interleave, mean_interval
 from benchmarks.result import Row
@@ -173,7 +174,9 @@ def open_engine(entrant: Entrant, workload: Workload, home: Path, n_threads: int
 
 
 def index_folder(entrant: Entrant, workload: Workload, home: Path) -> Path:
-    settings = json.dumps([entrant.adapter, entrant.build], sort_keys=True)
+    """A changed adapter makes another index, since what was built before may be another thing."""
+    source = (HERE / "engines" / f"{entrant.adapter}.py").read_text(encoding="utf-8")
+    settings = json.dumps([source, entrant.build], sort_keys=True)
     digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
     return home / "indexes" / workload.folder.name / f"{entrant.adapter}-{digest}"
 

@@ -9,18 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.corpora.beir import Collection, read_collection
+from benchmarks.corpora.reduced import reduced
 from benchmarks.corpora.synthetic import Shape, synthetic
 from benchmarks.figure import HERE, Options
 from benchmarks.workload import Workload, read_workload, write_workload
 
 DATA = HERE.parent / "examples" / "data"
 SPLITS = {"squad-dev": "test1k"}
+REDUCED = {"debian-128": ("debian", 128)}
 SMOKE_SHAPE = Shape(n_docs=200, mean_tokens=12, n_queries=6, query_tokens=6, n_kinds=100, n_topics=10)
 BATCH_TEXTS = 512
 
 
 def workload(name: str, options: Options) -> Workload:
-    """The token vectors of `synthetic`, of a shipped collection, or of the user's folder.
+    """The token vectors of `synthetic`, of a shipped collection (also reduced), or of the user's folder.
 
     In a smoke run every name stands for the same tiny synthetic workload.
     """
@@ -28,6 +30,9 @@ def workload(name: str, options: Options) -> Workload:
         return synthetic(SMOKE_SHAPE, options.home)
     if name == "synthetic":
         return synthetic(Shape(seed=options.seed), options.home)
+    if name in REDUCED:
+        source, dim = REDUCED[name]
+        return reduced(workload(source, options), dim)
     split = SPLITS.get(name, "test")
     return encoded(read_collection(folder_of(name, options), split=split, name=name), options.home)
 

@@ -12,11 +12,17 @@ NEVER = 10**9
 
 
 def build(
-    folder: Path, workload: Any, *, n_threads: int, hnsw: bool = False, datatype: str = "Float16"
+    folder: Path,
+    workload: Any,
+    *,
+    n_threads: int,
+    hnsw: bool = False,
+    datatype: str = "Float32",
+    quantized: bool = False,
 ) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    shard = edge.EdgeShard.create(str(folder), _config(workload.dim, hnsw, datatype))
+    shard = edge.EdgeShard.create(str(folder), _config(workload.dim, hnsw, datatype, quantized))
     documents = workload.documents(np.float32)
     for first in range(0, len(documents), BATCH):
         batch = enumerate(documents[first : first + BATCH], start=first)
@@ -47,10 +53,12 @@ class Engine:
         return [hit.id for hit in hits], [hit.score for hit in hits]
 
 
-def _config(dim: int, hnsw: bool, datatype: str) -> Any:
-    settings = (
-        {"hnsw_config": edge.HnswIndexConfig(m=16, ef_construct=100, full_scan_threshold=10)} if hnsw else {}
-    )
+def _config(dim: int, hnsw: bool, datatype: str, quantized: bool) -> Any:
+    settings: dict[str, Any] = {}
+    if hnsw:
+        settings["hnsw_config"] = edge.HnswIndexConfig(m=16, ef_construct=100, full_scan_threshold=10)
+    if quantized:
+        settings["quantization_config"] = edge.ScalarQuantizationConfig(type=edge.ScalarType.Int8)
     parameters = edge.EdgeVectorParams(
         size=dim,
         distance=edge.Distance.Dot,

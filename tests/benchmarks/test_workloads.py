@@ -1,5 +1,8 @@
 """What the figures are fed with: pooled tokens, grown collections, kinds of tokens, judged runs."""
 
+import shutil
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +10,7 @@ import pytest
 
 from benchmarks.corpora.growth import Grown
 from benchmarks.corpora.pooling import pool, pool_document
+from benchmarks.corpora.reduced import reduced
 from benchmarks.corpora.synthetic import Shape, synthetic
 from benchmarks.corpora.vectors import surfaces
 from benchmarks.metrics import per_query_figures, quality
@@ -66,3 +70,18 @@ def test_quality_is_the_textbook_figure_and_a_query_without_hits_counts_as_zero(
     assert row["recall@100"] == pytest.approx(2 / 3, abs=1e-4)
     low, high = row["mrr@10_interval"]
     assert low <= row["mrr@10"] <= high
+
+
+def test_a_reduced_workload_keeps_what_lies_in_its_dimensions_and_is_unit_again(tmp_path: Path) -> None:
+    work = synthetic(SHAPE, tmp_path)
+    flat = np.random.default_rng(0).standard_normal((8, 32), dtype=np.float32)
+    inside = np.asarray(work.docs, np.float32)[:, :8] @ flat
+    inside /= np.linalg.norm(inside, axis=1, keepdims=True)
+    (tmp_path / "flat").mkdir()
+    shutil.copyfile(work.token_ids, tmp_path / "flat" / "token_ids.npy")
+    small = reduced(replace(work, folder=tmp_path / "flat", docs=inside.astype(np.float16)), 8)
+    assert small.docs.shape == (len(work.docs), 8) and small.about["name"] == "synthetic-8"
+    was, now = inside[:50] @ inside[:50].T, small.docs[:50].astype(np.float32) @ small.docs[:50].T
+    np.testing.assert_allclose(now, was, atol=4e-3)
+    for query in small.queries:
+        np.testing.assert_allclose(np.linalg.norm(query, axis=1), 1, atol=1e-5)
