@@ -8,6 +8,8 @@ from colsearch.errors import ConfigError
 
 MAX_DIM = 4096
 DEFAULT_SEED = 20260
+# Of the exact k best, the share that a search finds unless it is told otherwise.
+DEFAULT_RECALL = 0.99
 
 
 @dataclass(frozen=True, slots=True)

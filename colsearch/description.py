@@ -14,8 +14,7 @@ def describe(store: Store, config: IndexConfig) -> dict[str, Any]:
     snapshot = store.snapshot()
     segments = [part.segment for part in snapshot.parts]
     n_tokens = max(sum(segment.n_tokens for segment in segments), 1)
-    model = store.current_model()
-    prefilters = [store.prefilter(segment.name, model) for segment in segments] if model else []
+    prefilters = [part.prefilter for part in snapshot.parts]
     prefilter_bytes = sum(file.n_bytes for file in prefilters if file)
     sizes = [item for segment in segments for item in segment.file.section_bytes().items()]
     hot = sum(n for name, n in sizes if name in _HOT) + prefilter_bytes
@@ -30,7 +29,7 @@ def describe(store: Store, config: IndexConfig) -> dict[str, Any]:
         "planes": list(config.planes),
         "encoder": config.encoder,
         "fingerprint": config.fingerprint,
-        "prefilter": model,
+        "prefilter": None if snapshot.model is None else snapshot.model.name,
         "n_prefiltered_segments": sum(file is not None for file in prefilters),
         "bytes_per_token": {
             "memory": round(hot / n_tokens, 1),

@@ -7,21 +7,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
 from colsearch import builder, inputs
+from colsearch.audit import Audit, audit
 from colsearch.builder import Progress
-from colsearch.config import DEFAULT_SEED, IndexConfig
+from colsearch.config import DEFAULT_RECALL, DEFAULT_SEED, IndexConfig
 from colsearch.description import describe
 from colsearch.errors import ConfigError, DocumentError, EncoderError
 from colsearch.explain import Explanation
+from colsearch.hybrid import N_LEXICAL
 from colsearch.scorer import Ranking, Scorer
-from colsearch.searcher import Searcher
+from colsearch.searcher import Request, Searcher
 from colsearch.store import CheckReport, Snapshot, Store, check
 from colsearch.store import repair as rebuild
 from colsearch.types import DocId, Document, Hit, Hits, Metadata, Profile, TokenVectors
+from colsearch.upkeep import EncodeQueries, Upkeep
 
 if TYPE_CHECKING:
     from colsearch.encoders import Encoder
@@ -41,7 +44,8 @@ class ColIndex:
         self.n_threads = n_threads or available_cores()
         self._codec = self.config.codec()
         self._scorer = Scorer(self._codec)
-        self._searcher = Searcher(self._scorer)
+        self._searcher = Searcher(self._scorer, self.config.dim, self._codec.padded_dim)
+        self._upkeep = Upkeep(store, self._codec, self._scorer, self._searcher)
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -215,6 +219,15 @@ class ColIndex:
         """Merge all segments and drop what was deleted; no score changes."""
         self._store.compact()
 
+    def optimize(self) -> bool:
+        """Do at once what the index else does as it grows: fit its prefilter and extend it to all documents.
+
+        Scores do not change. `info()["optimize_due"]` says whether there is anything to do.
+        Returns: whether anything was done.
+        Raises: ReadOnlyError, IndexLockedError, StorageError.
+        """
+        return self._upkeep.run(self._query_encoder(), self.n_threads)
+
     # --- searching ----------------------------------------------------------------------------
 
     @overload
@@ -224,7 +237,9 @@ class ColIndex:
         k: int = ...,
         *,
         where: Mapping[str, Any] | None = ...,
+        recall: float = ...,
         exact: bool = ...,
+        hybrid: bool | Literal["rrf"] = ...,
         profile: bool = ...,
     ) -> Hits: ...
     @overload
@@ -234,7 +249,9 @@ class ColIndex:
         k: int = ...,
         *,
         where: Mapping[str, Any] | None = ...,
+        recall: float = ...,
         exact: bool = ...,
+        hybrid: bool | Literal["rrf"] = ...,
         profile: bool = ...,
     ) -> list[Hits]: ...
     def search(
@@ -243,7 +260,9 @@ class ColIndex:
         k: int = 10,
         *,
         where: Mapping[str, Any] | None = None,
+        recall: float = DEFAULT_RECALL,
         exact: bool = False,
+        hybrid: bool | Literal["rrf"] = False,
         profile: bool = False,
     ) -> Hits | list[Hits]:
         """The k best documents by MaxSim.
@@ -252,25 +271,67 @@ class ColIndex:
             query: a text, its token vectors (n_tokens, dim), or a list of either.
             k: number of hits; fewer come back when fewer documents match.
             where: a filter on metadata, such as {"year": {"$gte": 2020}}.
-            exact: score every document that passes the filter.
+            recall: the share of the exact k best to find, on average. The number of candidates follows from
+                it, query by query; where a scan is cheap, or nothing less would do, everything is scored.
+            exact: score every document that passes the filter; the same as recall=1.
+            hybrid: True lets the 100 best by BM25 compete as well, by their MaxSim; "rrf" orders by
+                reciprocal-rank fusion of both, and a hit's score is then the fusion's. Queries must be texts.
             profile: set `hits.profile` to counters and milliseconds per stage.
         Returns: Hits (a list of Hit), or one per query.
-        Raises: ShapeError, VectorError, FilterError, EncoderError.
+        Raises: ShapeError, VectorError, FilterError, EncoderError, ConfigError.
         Source: MaxSim is Khattab & Zaharia 2020, eq. 3.
         """
         queries, single = inputs.as_queries(query)
-        k = inputs.checked_k(k)
         snapshot = self._store.snapshot()
-        allowed = None if where is None else snapshot.where(where)
-        hits = []
-        for tokens in self._query_tokens(queries):
-            report = Profile()
-            ranking = self._searcher.search(
-                snapshot, tokens.vectors, k, allowed=allowed, exact=exact,
-                n_threads=self.n_threads, profile=report,
-            )  # fmt: skip
-            hits.append(_hits(snapshot, ranking, report if profile else None))
+        k = inputs.checked_k(k)
+        request = Request(
+            k=max(k, N_LEXICAL) if hybrid == "rrf" else k,
+            allowed=None if where is None else snapshot.where(where),
+            recall=1.0 if exact else inputs.checked_recall(recall),
+            n_threads=self.n_threads,
+        )
+        searched = self._searcher.search(
+            snapshot, [tokens.vectors for tokens in self._query_tokens(queries)], request
+        )
+        if hybrid:
+            searched = [
+                self._searcher.with_bm25(
+                    snapshot, one, inputs.text_of(query), request, k, fuse=hybrid == "rrf"
+                )
+                for one, query in zip(searched, queries)
+            ]
+        hits = [_hits(snapshot, one.ranking, one.profile if profile else None) for one in searched]
         return hits[0] if single else hits
+
+    def audit(
+        self,
+        queries: list[inputs.Query] | None = None,
+        k: int = 10,
+        *,
+        recall: float = DEFAULT_RECALL,
+    ) -> Audit:
+        """Measure recall against exact search, with a confidence interval.
+
+        Args:
+            queries: texts or token vectors, best a few hundred real ones; if not given, 300 are made of
+                the index's own documents.
+            k: hits per query.
+            recall: what to search with.
+        Raises: ConfigError: if there is nothing to measure on.
+        """
+        snapshot = self._store.snapshot()
+        k, recall = inputs.checked_k(k), inputs.checked_recall(recall)
+        if queries is None:
+            vectors = self._upkeep.made_up_queries(self._query_encoder())
+        else:
+            vectors = [tokens.vectors for tokens in self._query_tokens(queries)]
+        if not vectors:
+            raise ConfigError("an audit needs queries, and documents to search")
+        found, exact = (
+            self._searcher.search(snapshot, vectors, Request(k, None, share, self.n_threads))
+            for share in (recall, 1.0)
+        )
+        return audit(found, exact, k=k, promised=recall, n_docs=snapshot.n_docs, made_up=queries is None)
 
     def rerank(self, query: inputs.Query, ids: Iterable[DocId], k: int | None = None) -> Hits:
         """Order any retriever's candidates by MaxSim over their stored vectors, best first.
@@ -354,7 +415,7 @@ class ColIndex:
         ("memory": what searching keeps hot, "disk": files retrieval reads, "all": with texts,
         metadata and text index), prefilter, optimize_due.
         """
-        return describe(self._store, self.config)
+        return describe(self._store, self.config) | {"optimize_due": self._upkeep.reason()}
 
     def check(self, *, deep: bool = False, repair: bool = False) -> CheckReport:
         """Verify every checksum; deep also compares SQLite with the segments, repair rebuilds it from them."""
@@ -393,6 +454,7 @@ class ColIndex:
         resume: bool = False,
     ) -> int:
         """Stage and commit rows; `rows_from` gets the number that an unnamed first document has as its id."""
+        n_tokens = self._store.snapshot().n_tokens
         with self._store.begin(replace=replace, resume=resume) as build:
             rows = islice(rows_from(build.first_doc_no), build.n_staged, None)
             if has_vectors:
@@ -401,6 +463,7 @@ class ColIndex:
                 batches = builder.encoded_texts(rows, self.encoder.encode_document)
             n_docs = builder.write(build, self._codec, batches, progress)
             build.commit()
+        self._upkeep.after_write(n_tokens, self._query_encoder, self.n_threads)
         return build.n_staged + n_docs
 
     def _query_tokens(self, queries: Sequence[inputs.Query]) -> list[TokenVectors]:
@@ -411,6 +474,11 @@ class ColIndex:
             next(encoded) if isinstance(query, str) else inputs.query_tokens(query, self.config.dim)
             for query in queries
         ]
+
+    def _query_encoder(self) -> EncodeQueries | None:
+        """What encodes texts as queries, if this index knows of an encoder."""
+        known = self._encoder is not None or self.config.encoder != ""
+        return self.encoder.encode_query if known else None
 
     def _checked(self, encoder: Encoder) -> Encoder:
         if self.config.fingerprint is not None and encoder.fingerprint != self.config.fingerprint:

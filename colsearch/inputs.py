@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from colsearch.errors import DocumentError, ShapeError, VectorError
+from colsearch.errors import ConfigError, DocumentError, ShapeError, VectorError
 from colsearch.types import F32, DocId, Document, Metadata, TokenVectors
 
 Query: TypeAlias = str | F32
@@ -29,6 +29,20 @@ def checked_id(value: object) -> DocId:
     if isinstance(value, str) and value:
         return checked_text(value, where=f"id {value!r}")
     raise DocumentError(f"an id is a non-empty string or an integer, not {value!r}")
+
+
+def checked_recall(recall: float) -> float:
+    """A share of the exact hits."""
+    if isinstance(recall, bool) or not isinstance(recall, int | float) or not 0 < recall <= 1:
+        raise ConfigError(f"recall is a share above 0 and at most 1, not {recall!r}")
+    return float(recall)
+
+
+def text_of(query: object) -> str:
+    """A query's text, which BM25 needs."""
+    if not isinstance(query, str):
+        raise ConfigError("hybrid search needs the query's text; token vectors say nothing to BM25")
+    return query
 
 
 def checked_text(text: object, *, where: str) -> str:

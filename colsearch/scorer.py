@@ -11,6 +11,9 @@ from colsearch.codecs import RotatedCodec
 from colsearch.store import LiveSegment, Segment, Snapshot
 from colsearch.types import F32, I64, Profile
 
+# Scores held at once while several queries are scanned: 32 MB.
+_BATCH_SCORES = 1 << 23
+
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
@@ -27,9 +30,14 @@ class Ranking:
     @classmethod
     def best(cls, doc_nos: I64, scores: F32, k: int) -> "Ranking":
         """The k best of documents in any order; a document without tokens (-inf) is never among them."""
-        kept = np.flatnonzero(scores > -np.inf)
-        order = kept[np.lexsort((doc_nos[kept], -scores[kept]))[:k]]
+        order = kernels.best_k(scores, doc_nos, k)
         return cls(doc_nos[order], scores[order])
+
+    def recall(self, exact: "Ranking") -> float:
+        """The share of an exact ranking that is here; documents of equal score are as good as each other."""
+        if not len(exact.scores):
+            return 1.0
+        return float(min((self.scores >= exact.scores[-1]).sum(), len(exact.scores)) / len(exact.scores))
 
     @classmethod
     def joined(cls, rankings: Sequence["Ranking"], k: int) -> "Ranking":
@@ -65,31 +73,35 @@ class Scorer:
     def scan(
         self,
         parts: Sequence[LiveSegment],
-        query: kernels.QuantizedQuery,
+        queries: Sequence[kernels.QuantizedQuery],
         k: int,
         *,
         allowed: I64 | None,
         n_threads: int,
         profile: Profile,
-    ) -> Ranking:
-        """The k best of all live documents, or of those among the sorted doc_nos `allowed`: exact."""
-        found = []
+    ) -> list[Ranking]:
+        """Per query, the k best of all live documents, or of those among the sorted doc_nos `allowed`: exact.
+
+        Several queries share one pass over the codes.
+        """
+        found: list[list[Ranking]] = [[] for _ in queries]
         for part in parts:
-            ordinals = None if allowed is None else members(part, allowed)
+            ordinals = searchable(part, allowed)
             if ordinals is not None and not len(ordinals):
                 continue
             part.segment.verify(ordinals)
-            best, scores = kernels.top_k(
-                query,
-                self.codes(part.segment),
-                k,
-                ordinals=ordinals,
-                live=part.live if ordinals is None else None,
-                n_threads=n_threads,
-            )
-            found.append(Ranking(part.segment.doc_nos[best], scores))
+            n_docs = part.segment.n_docs if ordinals is None else len(ordinals)
+            at_once = max(1, _BATCH_SCORES // n_docs)
+            for first in range(0, len(queries), at_once):
+                batch = queries[first : first + at_once]
+                scores = kernels.score_codes_batch(
+                    batch, self.codes(part.segment), ordinals=ordinals, n_threads=n_threads
+                )
+                numbers = part.segment.doc_nos if ordinals is None else part.segment.doc_nos[ordinals]
+                for rankings, row in zip(found[first:], scores):
+                    rankings.append(Ranking.best(numbers, row, k))
             _count(profile, part.segment, ordinals)
-        return Ranking.joined(found, k)
+        return [Ranking.joined(rankings, k) for rankings in found]
 
     def score(
         self,
@@ -127,10 +139,12 @@ class Scorer:
         return best, shares
 
 
-def members(part: LiveSegment, doc_nos: I64) -> I64:
-    """The live ordinals of the segment whose documents are among the sorted doc_nos."""
+def searchable(part: LiveSegment, allowed: I64 | None) -> I64 | None:
+    """The live ordinals of the segment whose documents are among the sorted doc_nos; None for all of them."""
+    if allowed is None:
+        return None if part.live is None else np.flatnonzero(part.live)
     here = part.segment.doc_nos
-    wanted = doc_nos[np.searchsorted(doc_nos, here[0]) : np.searchsorted(doc_nos, here[-1], side="right")]
+    wanted = allowed[np.searchsorted(allowed, here[0]) : np.searchsorted(allowed, here[-1], side="right")]
     ordinals = np.searchsorted(here, wanted)
     alive = here[ordinals] == wanted
     if part.live is not None:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -63,13 +63,25 @@ class Hit:
 
 @dataclass(slots=True)
 class Profile:
-    """What one search did: counters, and wall milliseconds per stage."""
+    """What one search did.
+
+    Attributes:
+        n_candidates: documents that were scored for a place among the hits.
+        n_scored: scores computed; those of the best candidates are computed twice, coarse and fine.
+        n_tokens_scored: document tokens in these.
+        bytes_read: of codes.
+        stage_ms: wall milliseconds per stage; queries that were scanned together show their sum.
+    """
 
     n_candidates: int = 0
     n_scored: int = 0
     n_tokens_scored: int = 0
     bytes_read: int = 0
     stage_ms: dict[str, float] = field(default_factory=dict)
+
+    def copy(self) -> "Profile":
+        """One of its own, for each query of a batch."""
+        return replace(self, stage_ms=dict(self.stage_ms))
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -103,11 +103,15 @@ class RotatedCodec:
         return Codes(self.dim, self.planes, tuple(planes), tuple(widths), offsets)
 
     @property
-    def bytes_per_token(self) -> BytesPerToken:
+    def padded_dim(self) -> int:
+        """Dims of a code: `dim` rounded up so that the planes' rows are whole words."""
         from colsearch_kernels.codes import padded_dim
 
-        n_dims = padded_dim(self.dim, self.planes)
-        sizes = [n_dims * bits // 8 + 2 for bits in self.planes]
+        return padded_dim(self.dim, self.planes)
+
+    @property
+    def bytes_per_token(self) -> BytesPerToken:
+        sizes = [self.padded_dim * bits // 8 + 2 for bits in self.planes]
         return BytesPerToken(memory=sizes[0], disk=sum(sizes))
 
     def to_json(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from colsearch.store.build import Build
 from colsearch.store.check import CheckReport, check, repair
 from colsearch.store.container import Container
 from colsearch.store.segment import DocumentBatch, Segment
-from colsearch.store.snapshot import LiveSegment, Snapshot
+from colsearch.store.snapshot import LiveSegment, Model, Snapshot
 from colsearch.store.store import Store
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Container",
     "DocumentBatch",
     "LiveSegment",
+    "Model",
     "Segment",
     "Snapshot",
     "Store",

@@ -142,6 +142,11 @@ class Container:
             self.verify(name, 0, n_bytes)
         return self._bytes[offset : offset + n_bytes].view(found).reshape(found_shape)
 
+    def rows(self, name: str) -> Array:
+        """The section, verified, whatever its dtype and shape."""
+        _, _, dtype, shape = self._sections[name]
+        return self.array(name, dtype, shape)
+
     def verify(self, name: str, start: int, stop: int) -> None:
         """Check the blocks that hold bytes start..stop of a section, unless that was done before."""
         if not self._all_verified and stop > start:

@@ -32,7 +32,8 @@ CREATE TABLE replaced (doc_no INTEGER PRIMARY KEY);
 CREATE TABLE fields (path TEXT NOT NULL, kind TEXT NOT NULL, value NOT NULL, doc_no INTEGER NOT NULL,
     PRIMARY KEY (path, kind, value, doc_no)) WITHOUT ROWID;
 CREATE VIRTUAL TABLE texts USING fts5 (text, content='', tokenize='porter unicode61');
-CREATE TABLE models (name TEXT PRIMARY KEY, n_bytes INTEGER NOT NULL, current INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE models (name TEXT PRIMARY KEY, n_bytes INTEGER NOT NULL, current INTEGER NOT NULL,
+    notes TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE prefilters (segment TEXT NOT NULL, model TEXT NOT NULL, name TEXT NOT NULL,
     n_bytes INTEGER NOT NULL, PRIMARY KEY (segment, model)) WITHOUT ROWID;
 """

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from colsearch.errors import StorageError
+from colsearch.store.prefilter_file import write_prefilter
 from colsearch.store.rows import collect, forget_documents
 from colsearch.store.segment import Segment, write_merged
 from colsearch.store.snapshot import LiveSegment
+from colsearch.types import I64
 
 if TYPE_CHECKING:
     from colsearch.store.store import Store
@@ -62,6 +64,7 @@ def merge(store: Store, run: Sequence[LiveSegment]) -> None:
     if sum(len(rows) for rows in kept):
         name, n_bytes = write_merged(store.segments_folder, old, kept)
         merged = Segment(store.segments_folder / name, verify="off")
+    carried = None if merged is None else _carried(store, run, kept, merged.name)
     with store.database.writing() as connection:
         for segment, rows in zip(old, dead):
             forget_documents(connection, segment, rows)
@@ -72,8 +75,26 @@ def merge(store: Store, run: Sequence[LiveSegment]) -> None:
         if merged is not None:
             row = (int(merged.doc_nos[0]), name, merged.n_docs, merged.n_tokens, n_bytes, 0)
             connection.execute("INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?)", row)
+        if carried is not None:
+            connection.execute("INSERT INTO prefilters VALUES (?, ?, ?, ?)", carried)
     store.changed()
     collect(store)
+
+
+def _carried(
+    store: Store, run: Sequence[LiveSegment], kept: Sequence[I64], segment: str
+) -> tuple[str, str, str, int] | None:
+    """The prefilter rows of the kept documents as a file for the merged segment, if all of them have one."""
+    model = store.snapshot().model
+    files = [part.prefilter for part in run]
+    if model is None or any(file is None for file in files):
+        return None
+    arrays = {
+        name: np.concatenate([file.rows(name)[rows] for file, rows in zip(files, kept) if file is not None])
+        for name in (files[0].section_bytes() if files[0] is not None else ())
+    }
+    name, n_bytes = write_prefilter(store.segments_folder, segment, model.name, arrays)
+    return segment, model.name, name, n_bytes
 
 
 def purge(store: Store) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,12 @@ class Segment:
                 self.file.verify_rows(
                     f"plane{i}", self.offsets[ordinals], self.offsets[np.asarray(ordinals) + 1], row_bytes
                 )
+
+    @cached_property
+    def tokenless(self) -> NDArray[np.bool_] | None:
+        """(n_docs,) which documents have no tokens; None if all have some."""
+        empty: NDArray[np.bool_] = self.offsets[1:] == self.offsets[:-1]
+        return empty if empty.any() else None
 
     def document(self, ordinal: int) -> Document:
         """Id, text and metadata as the segment holds them."""

@@ -3,12 +3,14 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from colsearch.errors import DamagedError, UnknownIdError
+from colsearch.store.container import Container
 from colsearch.store.database import Database, rows_in
 from colsearch.store.filter import compile_where
 from colsearch.store.segment import Segment
@@ -23,6 +25,23 @@ def id_key(id: DocId) -> str:
     return json.dumps(id, ensure_ascii=False)
 
 
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+class Model:
+    """A prefilter's model.
+
+    Attributes:
+        file: its arrays.
+        notes: JSON, what was measured of it on the documents of this index.
+    """
+
+    file: Container
+    notes: str
+
+    @property
+    def name(self) -> str:
+        return self.file.path.name
+
+
 class LiveSegment:
     """A segment and the documents of it that this snapshot sees.
 
@@ -30,10 +49,12 @@ class LiveSegment:
         segment: the immutable file.
         live: (n_docs,) bool, or None when all are live.
         n_live: live documents.
+        prefilter: the file with the current model's arrays, one row a document; None in the tail.
     """
 
-    def __init__(self, segment: Segment, dead: I64) -> None:
+    def __init__(self, segment: Segment, dead: I64, prefilter: Container | None = None) -> None:
         self.segment = segment
+        self.prefilter = prefilter
         self.live: NDArray[np.bool_] | None = None
         self.n_live = segment.n_docs
         if len(dead):
@@ -48,14 +69,18 @@ class Snapshot:
         parts: the segments in insertion order.
         n_docs: live documents.
         next_doc_no: the number that the next document will get.
+        model: the prefilter's, if there is one.
     """
 
-    def __init__(self, database: Database, parts: Sequence[LiveSegment], visible: int) -> None:
+    def __init__(
+        self, database: Database, parts: Sequence[LiveSegment], visible: int, model: Model | None = None
+    ) -> None:
         self._database = database
         self.parts = tuple(parts)
         self.n_docs = sum(part.n_live for part in parts)
         self.n_tokens = sum(part.segment.n_tokens for part in parts)
         self.next_doc_no = visible + 1
+        self.model = model
         self._firsts = np.array([part.segment.doc_nos[0] for part in parts], np.int64)
 
     def ids(self) -> Iterator[DocId]:

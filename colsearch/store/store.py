@@ -29,14 +29,16 @@ from colsearch.store.build import Build
 from colsearch.store.container import Array, Container, Section
 from colsearch.store.database import FILE_NAME, UNFINISHED_NAMES, Database
 from colsearch.store.lock import WriterLock
+from colsearch.store.prefilter_file import SUFFIX as PREFILTER_SUFFIX
+from colsearch.store.prefilter_file import open_prefilter, write_prefilter
 from colsearch.store.rows import collect
 from colsearch.store.segment import Segment
-from colsearch.store.snapshot import LiveSegment, Snapshot
+from colsearch.store.snapshot import LiveSegment, Model, Snapshot
 from colsearch.types import DocId
 
 _log = logging.getLogger(__name__)
 VERIFY = ("auto", "full", "off")
-MODEL_SUFFIX, PREFILTER_SUFFIX = ".model", ".pre"
+MODEL_SUFFIX = ".model"
 _OWN_NAME = re.compile(r"[0-9a-f]{32}\.(seg|pre|model)|[0-9a-f]+-[0-9a-f]+\.tmp")
 # A merge may remove a file between the moment its name is read and the moment it is opened.
 _OPEN_TRIES = 20
@@ -57,7 +59,7 @@ class Store:
         self._lock = WriterLock(path)
         self._cache_lock = RLock()
         self._files: dict[str, Segment] = {}
-        self._models: dict[str, Container] = {}
+        self._model: Model | None = None
         self._prefilters: dict[str, Container] = {}
         self._snapshot: tuple[int, int, Snapshot] | None = None
         self._own_writes = 0
@@ -112,7 +114,7 @@ class Store:
         """Let go of the files; mapped arrays that callers still hold stay valid."""
         self._closed = True
         self.database.close()
-        self._files, self._prefilters, self._models, self._snapshot = {}, {}, {}, None
+        self._files, self._prefilters, self._model, self._snapshot = {}, {}, None, None
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -140,13 +142,21 @@ class Store:
             dead = [n for (n,) in connection.execute("SELECT doc_no FROM tombstones ORDER BY doc_no")]
             # Opened inside the transaction: no writer can commit a merge meanwhile.
             files = {name: self.open_segment(name) for name in names}
+            row = connection.execute("SELECT name, notes FROM models WHERE current = 1").fetchone()
+            model = None if row is None else self._current_model(*row)
+            prefilters = {
+                segment: self._open_prefilter(name, segment, of)
+                for segment, of, name in connection.execute("SELECT segment, model, name FROM prefilters")
+                if model is not None and of == model.name and segment in files
+            }
         self._files = files
+        self._prefilters = {file.path.name: file for file in prefilters.values()}
         tombstones = np.array(dead, np.int64)
         parts = []
         for segment in files.values():
             first, last = np.searchsorted(tombstones, [segment.doc_nos[0], segment.doc_nos[-1] + 1])
-            parts.append(LiveSegment(segment, tombstones[first:last]))
-        return Snapshot(self.database, parts, int(visible))
+            parts.append(LiveSegment(segment, tombstones[first:last], prefilters.get(segment.name)))
+        return Snapshot(self.database, parts, int(visible), model)
 
     def open_segment(self, name: str) -> Segment:
         """A segment by its file name, checked to be one of ours."""
@@ -215,64 +225,49 @@ class Store:
     # --- models and prefilters -----------------------------------------------------------------
 
     def put_model(self, arrays: dict[str, Array], meta: dict[str, Any]) -> str:
-        """Store a model's arrays, make it the current one, and return its name."""
+        """Store a model's arrays and return its name; nobody uses it before it is adopted."""
         sections = [Section.of(name, array) for name, array in arrays.items()]
         with self.write_lock():
             name, n_bytes = container.write(self.models_folder, MODEL_SUFFIX, sections, meta)
             with self.database.writing() as connection:
-                connection.execute("UPDATE models SET current = 0")
-                connection.execute("INSERT OR REPLACE INTO models VALUES (?, ?, 1)", (name, n_bytes))
+                connection.execute("INSERT OR REPLACE INTO models VALUES (?, ?, 0, '{}')", (name, n_bytes))
             self.changed()
         return name
 
-    def current_model(self) -> str | None:
-        """The name of the current model, if there is one."""
-        with self.database.reading() as connection:
-            row = connection.execute("SELECT name FROM models WHERE current = 1").fetchone()
-        return None if row is None else str(row[0])
-
-    def model(self, name: str) -> Container:
-        """A stored model; its arrays are read by name."""
-        if name not in self._models:
-            self._models[name] = Container(self._own(self.models_folder, name, MODEL_SUFFIX), verify="full")
-        return self._models[name]
-
-    def put_prefilter(self, segment: str, model: str, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
-        """Store what a model makes of a segment: its document vectors, FAISS index and the like."""
-        sections = [Section.of(name, array) for name, array in arrays.items()]
+    def put_prefilter(self, segment: str, model: str, arrays: dict[str, Array]) -> None:
+        """Store what a model makes of a segment: arrays with one row per document."""
         with self.write_lock():
-            name, n_bytes = container.write(self.segments_folder, PREFILTER_SUFFIX, sections, meta)
+            name, n_bytes = write_prefilter(self.segments_folder, segment, model, arrays)
             with self.database.writing() as connection:
                 connection.execute(
                     "INSERT OR REPLACE INTO prefilters VALUES (?, ?, ?, ?)", (segment, model, name, n_bytes)
                 )
             self.changed()
 
-    def prefilter(self, segment: str, model: str) -> Container | None:
-        """What `put_prefilter` stored for this segment and model, if anything."""
-        with self._cache_lock:
-            key = f"{segment} {model}"
-            if key not in self._prefilters:
-                with self.database.reading() as connection:
-                    row = connection.execute(
-                        "SELECT name FROM prefilters WHERE segment = ? AND model = ?", (segment, model)
-                    ).fetchone()
-                if row is None:
-                    return None
-                path = self._own(self.segments_folder, row[0], PREFILTER_SUFFIX)
-                try:
-                    self._prefilters[key] = Container(path, verify=self._verify)
-                except FileNotFoundError:
-                    return None
-            return self._prefilters[key]
+    def adopt_model(self, name: str, notes: dict[str, Any]) -> None:
+        """Make this model the current one, and forget all others and what they made.
 
-    def drop_old_models(self) -> None:
-        """Forget every model but the current one, and what they made."""
+        Args:
+            notes: JSON-ready, what was measured of the model on these documents.
+        """
         with self.write_lock():
             with self.database.writing() as connection:
-                connection.execute("DELETE FROM models WHERE current = 0")
-                connection.execute("DELETE FROM prefilters WHERE model NOT IN (SELECT name FROM models)")
+                connection.execute("DELETE FROM models WHERE name <> ?", (name,))
+                connection.execute("UPDATE models SET current = 1, notes = ?", (json.dumps(notes),))
+                connection.execute("DELETE FROM prefilters WHERE model <> ?", (name,))
+            self.changed()
             collect(self)
+
+    def _current_model(self, name: object, notes: str) -> Model:
+        path = self._own(self.models_folder, name, MODEL_SUFFIX)
+        if self._model is not None and (self._model.name, self._model.notes) == (name, notes):
+            return self._model
+        self._model = Model(Container(path, verify="full"), notes)
+        return self._model
+
+    def _open_prefilter(self, name: str, segment: str, model: str) -> Container:
+        path = self._own(self.segments_folder, name, PREFILTER_SUFFIX)
+        return self._prefilters.get(name) or open_prefilter(path, segment, model, verify=self._verify)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -8,20 +8,24 @@ if TYPE_CHECKING:
     from colsearch_kernels.errors import KernelInputError
     from colsearch_kernels.floats import maxsim, maxsim_list
     from colsearch_kernels.int8 import maxsim_int8
+    from colsearch_kernels.products import product
     from colsearch_kernels.quantize import quantize_query
-    from colsearch_kernels.scoring import align, score_codes, score_codes_batch, top_k
+    from colsearch_kernels.scoring import align, best_k, score_codes, score_codes_batch, token_maxima, top_k
 
 __all__ = [
     "Codes",
     "KernelInputError",
     "QuantizedQuery",
     "align",
+    "best_k",
     "maxsim",
     "maxsim_int8",
     "maxsim_list",
+    "product",
     "quantize_query",
     "score_codes",
     "score_codes_batch",
+    "token_maxima",
     "top_k",
 ]
 
@@ -32,10 +36,13 @@ _HOME = {
     "maxsim": "floats",
     "maxsim_list": "floats",
     "maxsim_int8": "int8",
+    "product": "products",
     "quantize_query": "quantize",
     "align": "scoring",
+    "best_k": "scoring",
     "score_codes": "scoring",
     "score_codes_batch": "scoring",
+    "token_maxima": "scoring",
     "top_k": "scoring",
 }
 

@@ -177,6 +177,33 @@ def score_documents(  # type: ignore[no-untyped-def]
             write_f32(scores, q * row_length + i, score)
 
 
+@kernel
+def document_maxima(  # type: ignore[no-untyped-def]
+    layout, plane0, plane1, bytes0, bytes1, widths, scale, offsets, ordinals, first, last,
+    n_dims, query, initial, scales, n_vectors, scratch, maxima, row_length,
+):  # fmt: skip
+    """maxima[i, t] of documents first..last - 1 and the query's tokens t < row_length, not yet summed.
+
+    The arguments are those of `score_documents`; a document without tokens has -inf throughout.
+    """
+    found, tile_widths = scratch, scratch + 64 * n_vectors
+    rows = tile_widths + 64
+    for i in range(first, last):
+        ordinal = read_i64(ordinals, i) if ordinals else i
+        start, stop = read_i64(offsets, ordinal), read_i64(offsets, ordinal + 1)
+        for lane in range(16 * n_vectors):
+            write_f32(found, lane, np.float32(-np.inf))
+        _document(
+            layout, plane0, plane1, bytes0, bytes1, widths, scale, start, stop,
+            n_dims, query, initial, n_vectors, rows, tile_widths, found,
+        )  # fmt: skip
+        for token in range(row_length):
+            value = read_f32(found, token)
+            if start < stop:
+                value *= read_f32(scales, token)
+            write_f32(maxima, i * row_length + token, value)
+
+
 def scratch_bytes(n_dims: int, n_vectors: int) -> int:
-    """Of `score_documents`: maxima, widths and rows of one tile."""
+    """Of `score_documents` and `document_maxima`: maxima, widths and rows of one tile."""
     return 64 * n_vectors + 64 + TILE * n_dims

@@ -228,6 +228,14 @@ def top_k(
     return ordinals[order], scores[order]
 
 
+def token_maxima(query: QuantizedQuery, codes: Codes, *, n_planes: int | None = None) -> F32:
+    """(n_docs, n_query_tokens) float32: MaxSim's maxima before they are summed."""
+    maxima = np.full((codes.n_docs, len(query)), -np.inf, np.float32)
+    for ordinal in np.flatnonzero(codes.doclens):
+        maxima[ordinal] = similarities(query, codes, int(ordinal), n_planes).max(axis=1) * query.scales
+    return maxima
+
+
 def align(
     query: QuantizedQuery, codes: Codes, ordinal: int, *, n_planes: int | None = None
 ) -> tuple[I64, F32]:

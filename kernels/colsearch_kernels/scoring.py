@@ -48,15 +48,7 @@ def score_codes_batch(
     n_threads: int = 1,
 ) -> F32:
     """`score_codes` of several queries in one pass over the codes: (n_queries, n) float32."""
-    n_planes = reference.checked_n_planes(n_planes, codes.plane_bits)
-    for query in queries:
-        if query.padded_dim != codes.padded_dim:
-            raise KernelInputError(
-                f"the query has padded dim {query.padded_dim}, the codes have {codes.padded_dim}; was it "
-                "prepared by another codec?"
-            )
-    if ordinals is not None:
-        checked_ordinals(ordinals, codes.n_docs)
+    n_planes = _checked(queries, codes, ordinals, n_planes)
     rows = Rows.of_codes(codes, n_planes)
     return score_rows(queries, rows, codes.offsets, ordinals=ordinals, n_threads=n_threads)
 
@@ -117,6 +109,63 @@ def align(
         raise KernelInputError(f"ordinal {ordinal} is outside 0..{codes.n_docs - 1}")
     # One document at a time: the clear twin is fast enough, and is the same arithmetic by definition.
     return reference.align(query, codes, ordinal, n_planes=n_planes)
+
+
+def token_maxima(
+    query: QuantizedQuery,
+    codes: Codes,
+    *,
+    ordinals: I64 | None = None,
+    n_planes: int | None = None,
+    n_threads: int = 1,
+) -> F32:
+    """Each query token's similarity to its best token of each document: MaxSim before the sum.
+
+    Args: as `score_codes`; thousands of query tokens at once are fine.
+    Returns: (n, n_query_tokens) float32; -inf for a document without tokens.
+    Raises: KernelInputError. Oracle: reference.token_maxima, equal to the bit.
+    """
+    n_planes = _checked([query], codes, ordinals, n_planes)
+    rows = Rows.of_codes(codes, n_planes)
+    n = codes.n_docs if ordinals is None else len(ordinals)
+    maxima = np.empty((n, len(query)), np.float32)
+    if not n:
+        return maxima
+    packed = PackedQueries([query], rows)
+    order = None if ordinals is None else np.ascontiguousarray(ordinals)
+    order_at, maxima_at = 0 if order is None else address(order), address(maxima)
+
+    def run(first: int, last: int) -> None:
+        _memory, scratch = aligned_block(integer.scratch_bytes(rows.n_dims, packed.n_vectors))
+        integer.document_maxima(  # type: ignore[no-untyped-call]
+            rows.layout, rows.plane0, rows.plane1, rows.bytes0, rows.bytes1, rows.widths, rows.scale,
+            rows.offsets, order_at, first, last, rows.n_dims, packed.values, packed.initial, packed.scales,
+            packed.n_vectors, scratch, maxima_at, len(query),
+        )  # fmt: skip
+
+    doclens = codes.doclens if order is None else codes.offsets[order + 1] - codes.offsets[order]
+    pool.run_documents(
+        run, doclens, ns_per_token=_NS_PER_PAIR * LANES * packed.n_vectors, n_threads=n_threads
+    )
+    if not np.isfinite(maxima).all():
+        _check_scores(maxima.T, doclens)
+    return maxima
+
+
+def _checked(
+    queries: Sequence[QuantizedQuery], codes: Codes, ordinals: I64 | None, n_planes: int | None
+) -> int:
+    """The number of planes to read, once all of the arguments were found to fit together."""
+    n_planes = reference.checked_n_planes(n_planes, codes.plane_bits)
+    for query in queries:
+        if query.padded_dim != codes.padded_dim:
+            raise KernelInputError(
+                f"the query has padded dim {query.padded_dim}, the codes have {codes.padded_dim}; was it "
+                "prepared by another codec?"
+            )
+    if ordinals is not None:
+        checked_ordinals(ordinals, codes.n_docs)
+    return n_planes
 
 
 def checked_ordinals(ordinals: I64, n_docs: int) -> I64:

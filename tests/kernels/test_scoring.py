@@ -221,3 +221,25 @@ def test_a_width_that_is_not_finite_is_an_error_and_no_score(bits: int) -> None:
         codes.widths[0][2:] = bits
         with pytest.raises(KernelInputError, match="document 1 of those scored"):
             kernels.score_codes(query, codes)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    dim=dims,
+    plane_bits=st.sampled_from(PLANE_BITS),
+    doclens=ragged,
+    n_query_tokens=counts,
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_token_maxima_equal_the_reference_to_the_bit(
+    dim: int, plane_bits: tuple[int, ...], doclens: list[int], n_query_tokens: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    codes = draw_codes(rng, dim, plane_bits, doclens)
+    query = draw_query(rng, n_query_tokens, codes.padded_dim)
+    for n_planes in range(1, len(plane_bits) + 1):
+        expected = reference.token_maxima(query, codes, n_planes=n_planes)
+        np.testing.assert_array_equal(kernels.token_maxima(query, codes, n_planes=n_planes), expected)
+        ordinals = rng.integers(0, max(codes.n_docs, 1), 2 * codes.n_docs)
+        scattered = kernels.token_maxima(query, codes, ordinals=ordinals, n_planes=n_planes, n_threads=3)
+        np.testing.assert_array_equal(scattered, expected[ordinals])

@@ -40,7 +40,8 @@ def index(tmp_path: Path) -> ColIndex:
         model = index._store.put_model({"weights": np.ones(4, np.float32)}, {})
         for part in index._store.snapshot().parts:
             vectors = part.segment.doc_nos.astype(np.float32)[:, None] + np.array([0.123, 0.456], np.float32)
-            index._store.put_prefilter(part.segment.name, model, {"vectors": vectors}, {})
+            index._store.put_prefilter(part.segment.name, model, {"vectors": vectors})
+        index._store.adopt_model(model, {})
         yield index
 
 

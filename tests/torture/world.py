@@ -109,7 +109,8 @@ def _model(index: ColIndex) -> None:
     name = index._store.put_model({"weights": np.arange(64, dtype=np.float32)}, {"kind": "torture"})
     for part in index._store.snapshot().parts:
         vectors = np.full((part.segment.n_docs, 4), 0.5, np.float32)
-        index._store.put_prefilter(part.segment.name, name, {"vectors": vectors}, {})
+        index._store.put_prefilter(part.segment.name, name, {"vectors": vectors})
+    index._store.adopt_model(name, {})
 
 
 def _documents(prefix: str, n_docs: int, version: int = 0) -> State:

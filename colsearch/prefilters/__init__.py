@@ -1,0 +1,25 @@
+"""Documents and queries -> one vector each -> FAISS -> candidates whose order is close to MaxSim's."""
+
+from colsearch.prefilters.calibration import DEPTHS, N_CANDIDATES, Calibration, Rehearsal
+from colsearch.prefilters.fitting import MIN_DOCS, fit
+from colsearch.prefilters.learned import LearnedPrefilter
+from colsearch.prefilters.sampling import gather, join, token_runs, word_runs
+from colsearch.prefilters.vector_index import VectorIndex
+from colsearch.prefilters.walk import Walk, walk
+
+__all__ = [
+    "DEPTHS",
+    "MIN_DOCS",
+    "N_CANDIDATES",
+    "Calibration",
+    "LearnedPrefilter",
+    "Rehearsal",
+    "VectorIndex",
+    "Walk",
+    "fit",
+    "gather",
+    "join",
+    "token_runs",
+    "walk",
+    "word_runs",
+]

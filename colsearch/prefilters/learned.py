@@ -1,0 +1,131 @@
+"""The learned prefilter: one vector a document, whose product with a query's vector is about MaxSim.
+
+MaxSim(Q, D) is the sum over query tokens q of g_D(q) = max over d in D of <q, d>. With features f of a query
+token such that g_D(q) is about <f(q), w_D>, MaxSim is about <sum of f(q), w_D>: one inner product. The
+document's vector w_D is the least-squares solution against its true g_D on a sample of tokens, the probes,
+so a document can be added at any time without training. After LEMUR (ICML 2026), with soft assignment to
+landmarks and a reduced-rank regression in place of a network; the ancestor without training is MUVERA
+(NeurIPS 2024).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+import colsearch_kernels as kernels
+from colsearch.errors import DamagedError
+from colsearch.prefilters.features import summed_features
+from colsearch.prefilters.vector_index import VectorIndex, quantize
+from colsearch.types import F32, I64, U8
+
+# Documents embedded at once: their targets take 16 MB at 4,096 probes.
+_BLOCK_DOCS = 1024
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LearnedPrefilter:
+    """Attributes:
+    landmarks: (dim, n_landmarks) float32, unit columns.
+    projection: (n_features, n_dims) float32, from a query's summed features to its vector.
+    baseline: (n_features,) float32, from the same to the part of MaxSim that all documents share.
+    probes: the tokens that documents are measured on, as the kernels take them.
+    probe_means: (n_probes,) float32, each probe's mean over the sample of documents.
+    solver: (n_probes, n_dims) float32, from a document's targets to its vector.
+    centroids: (n_dims / 2, 16, 2) float32 of the product quantizer.
+    """
+
+    landmarks: F32
+    projection: F32
+    baseline: F32
+    probes: kernels.QuantizedQuery
+    probe_means: F32
+    solver: F32
+    centroids: F32
+
+    @property
+    def n_dims(self) -> int:
+        return int(self.projection.shape[1])
+
+    def embed_query(self, tokens: F32) -> tuple[F32, float]:
+        """A query's vector (n_dims,), and what to add to a product with it to estimate MaxSim."""
+        [features] = summed_features([tokens], self.landmarks)
+        [vector] = kernels.product(features[None], self.projection)
+        return vector, float(np.sum(features * self.baseline))
+
+    def embed_documents(self, codes: kernels.Codes, ordinals: I64, n_threads: int) -> F32:
+        """(n, n_dims) float32 vectors; a document without tokens gets zeros."""
+        maxima = kernels.token_maxima(self.probes, codes, ordinals=ordinals, n_planes=1, n_threads=n_threads)
+        maxima -= self.probe_means
+        maxima[codes.doclens[ordinals] == 0] = 0
+        # One thread, so that the sums are the same whatever the number of cores.
+        with threadpool_limits(1):
+            return maxima @ self.solver
+
+    def document_codes(self, codes: kernels.Codes, n_threads: int) -> U8:
+        """(n_docs, n_dims / 4) uint8, what is stored of each document."""
+        blocks = [
+            quantize(self.embed_documents(codes, block, n_threads), self.centroids)
+            for block in np.array_split(np.arange(codes.n_docs), max(-(-codes.n_docs // _BLOCK_DOCS), 1))
+        ]
+        return np.concatenate(blocks)
+
+    def index(self, document_codes: U8) -> VectorIndex:
+        """What finds candidates among these documents."""
+        return VectorIndex(document_codes, self.centroids)
+
+    def arrays(self) -> dict[str, Any]:
+        """All of it, to be stored."""
+        return {
+            "landmarks": self.landmarks,
+            "projection": self.projection,
+            "baseline": self.baseline,
+            "probes": self.probes.values.view(np.uint8),
+            "probe_scales": self.probes.scales,
+            "probe_means": self.probe_means,
+            "solver": self.solver,
+            "centroids": self.centroids,
+        }
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, Any], *, dim: int, padded_dim: int, name: str
+    ) -> "LearnedPrefilter":
+        """What `arrays` gave.
+
+        Raises: DamagedError: if shapes do not fit together, or a number is not finite.
+        """
+        n_landmarks, n_probes = arrays["landmarks"].shape[-1], len(arrays["probe_scales"])
+        n_features, n_dims = n_landmarks + dim + 1, 2 * len(arrays["centroids"])
+        shapes = {
+            "landmarks": (dim, n_landmarks),
+            "projection": (n_features, n_dims),
+            "baseline": (n_features,),
+            "probes": (n_probes, padded_dim),
+            "probe_scales": (n_probes,),
+            "probe_means": (n_probes,),
+            "solver": (n_probes, n_dims),
+            "centroids": (n_dims // 2, 16, 2),
+        }
+        for key, shape in shapes.items():
+            if arrays[key].shape != shape or not np.isfinite(arrays[key]).all():
+                raise DamagedError(f"{name}: {key} has shape {arrays[key].shape}, expected finite {shape}")
+        try:
+            probes = kernels.QuantizedQuery(
+                np.ascontiguousarray(arrays["probes"]).view(np.int8),
+                np.ascontiguousarray(arrays["probe_scales"]),
+            )
+        except kernels.KernelInputError as error:
+            raise DamagedError(f"{name}: {error}") from None
+        return cls(
+            # Copies: what a query is multiplied with stays in memory.
+            landmarks=arrays["landmarks"].copy(),
+            projection=arrays["projection"].copy(),
+            baseline=arrays["baseline"],
+            probes=probes,
+            probe_means=arrays["probe_means"],
+            solver=arrays["solver"],
+            centroids=arrays["centroids"],
+        )

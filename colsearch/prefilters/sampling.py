@@ -1,0 +1,64 @@
+"""Samples that a prefilter is fitted and calibrated on: documents, and queries made of documents."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from colsearch.codecs import EncodedTokens, RotatedCodec
+from colsearch.types import F32, I64
+from colsearch_kernels import Codes
+
+# Tokens of a query made of document tokens, and words of one made of a text.
+_RUN_TOKENS = (4, 24)
+_RUN_WORDS = (4, 13)
+
+
+def gather(codes: Codes, ordinals: I64) -> Codes:
+    """The codes of some documents, copied."""
+    starts, stops = codes.offsets[ordinals], codes.offsets[ordinals + 1]
+    lengths = stops - starts
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    rows = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
+    return Codes(
+        codes.dim,
+        codes.plane_bits,
+        tuple(np.ascontiguousarray(plane[rows]) for plane in codes.planes),
+        tuple(np.ascontiguousarray(width[rows]) for width in codes.widths),
+        offsets,
+    )
+
+
+def join(pieces: Sequence[Codes]) -> Codes:
+    """Documents of several segments, one after the other, copied; at least one piece."""
+    starts = np.cumsum([0, *(piece.n_tokens for piece in pieces)])
+    offsets = [piece.offsets[1:] + start for piece, start in zip(pieces, starts)]
+    return Codes(
+        pieces[0].dim,
+        pieces[0].plane_bits,
+        tuple(np.concatenate(planes) for planes in zip(*(piece.planes for piece in pieces))),
+        tuple(np.concatenate(widths) for widths in zip(*(piece.widths for piece in pieces))),
+        np.concatenate([np.zeros(1, np.int64), *offsets]),
+    )
+
+
+def token_runs(codes: Codes, codec: RotatedCodec, n: int, rng: np.random.Generator) -> list[F32]:
+    """n queries, each a run of neighbouring tokens of one document, as the codes have them."""
+    ordinals = rng.choice(np.flatnonzero(codes.doclens), n)
+    lengths = np.minimum(rng.integers(*_RUN_TOKENS, n), codes.doclens[ordinals])
+    starts = codes.offsets[ordinals] + rng.integers(0, codes.doclens[ordinals] - lengths + 1)
+    ends = np.cumsum(lengths)
+    rows = np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1])
+    encoded = EncodedTokens(tuple(p[rows] for p in codes.planes), tuple(w[rows] for w in codes.widths))
+    return np.split(codec.decode(encoded), ends[:-1])
+
+
+def word_runs(texts: Sequence[str], rng: np.random.Generator) -> list[str]:
+    """A few neighbouring words of each text, as a user might ask for it; texts without words are left out."""
+    runs = []
+    for text in texts:
+        words = text.split()
+        if words:
+            n = min(int(rng.integers(*_RUN_WORDS)), len(words))
+            first = int(rng.integers(0, len(words) - n + 1))
+            runs.append(" ".join(words[first : first + n]))
+    return runs

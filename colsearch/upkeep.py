@@ -1,0 +1,239 @@
+"""What an index does by itself as it grows: fit a prefilter, extend it to new segments, notice drift."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colsearch.codecs import RotatedCodec
+from colsearch.errors import DamagedError, StorageError
+from colsearch.planning import scans
+from colsearch.prefilters import (
+    DEPTHS,
+    MIN_DOCS,
+    Calibration,
+    LearnedPrefilter,
+    Rehearsal,
+    fit,
+    gather,
+    join,
+    token_runs,
+    word_runs,
+)
+from colsearch.scorer import Scorer, searchable
+from colsearch.searcher import Request, Searcher, calibration
+from colsearch.store import LiveSegment, Snapshot, Store
+from colsearch.types import F32, I64, TokenVectors
+from colsearch_kernels import Codes
+
+_log = logging.getLogger(__name__)
+EncodeQueries = Callable[[Sequence[str]], TokenVectors]
+
+# Segments below this many tokens are the tail: they are scanned, and merged into larger ones soon.
+_MIN_SEGMENT_TOKENS = 16_384
+# Of a fit: documents and their tokens, queries made of them, texts that are encoded as queries.
+_SAMPLE_DOCS, _SAMPLE_TOKENS = 4000, 400_000
+_N_RUNS = 4000
+_N_TEXTS = 640
+# Of a calibration, and of the look for drift that follows growth by a quarter.
+_N_CALIBRATION, _N_CHECK = 128, 64
+_GROWTH = 1.25
+_N_AUDIT = 300
+# Scanning what the prefilter lacks may cost so many cheap scans before a write stops to extend it.
+_URGENT_SCANS = 4.0
+# A prefilter that was promised this recall and keeps less by more than the tolerance has drifted.
+_CHECKED_RECALL, _TOLERANCE = 0.95, 0.03
+_SEED = 20260
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What optimizing would do now, and why, in words."""
+
+    reason: str
+    n_tokens: int
+
+
+class Upkeep:
+    """Keeps the prefilter of a store; every step is a commit of its own, and none changes a score."""
+
+    def __init__(self, store: Store, codec: RotatedCodec, scorer: Scorer, searcher: Searcher) -> None:
+        self._store = store
+        self._codec = codec
+        self._scorer = scorer
+        self._searcher = searcher
+
+    def due(self) -> Due | None:
+        """What there is to do, if anything."""
+        snapshot = self._store.snapshot()
+        pending = sum(part.segment.n_tokens for part in _pending(snapshot))
+        if snapshot.model is None:
+            if scans(snapshot.n_tokens, 1, self._codec.dim) <= 1 or snapshot.n_docs < MIN_DOCS:
+                return None
+            return Due("searching takes a scan of all tokens; a prefilter would spare it", pending)
+        if scans(pending, 1, self._codec.dim) > 0.5:
+            return Due(f"{pending:,} tokens are not in the prefilter yet", pending)
+        return None
+
+    def reason(self) -> str | None:
+        """Why `run` would do something; None if it would not."""
+        due = self.due()
+        return None if due is None else due.reason
+
+    def after_write(
+        self, n_tokens_before: int, encoder: Callable[[], EncodeQueries | None], n_threads: int
+    ) -> None:
+        """Do what is due if the write that was just committed can pay for it, or if searching gets slow.
+
+        A bulk add pays; single documents leave the work until it is urgent. A failure is no failed write.
+        """
+        try:
+            due = self.due()
+            if due is None:
+                return
+            n_added = self._store.snapshot().n_tokens - n_tokens_before
+            urgent = scans(due.n_tokens, 1, self._codec.dim) > _URGENT_SCANS
+            if urgent or 4 * n_added >= due.n_tokens:
+                self.run(encoder(), n_threads)
+        except (StorageError, DamagedError) as error:
+            _log.warning("%s: the prefilter was put off until the next write: %s", self._store.path, error)
+
+    def made_up_queries(self, encode: EncodeQueries | None) -> list[F32]:
+        """Queries made of the index's documents, for an audit without real ones."""
+        snapshot = self._store.snapshot()
+        rng = np.random.default_rng(_SEED + 1)
+        if not snapshot.n_tokens:
+            return []
+        documents, doc_nos = self._sample(snapshot, 0, rng)
+        asked = [] if encode is None else _asked(snapshot, doc_nos, encode, rng)
+        return (asked or token_runs(documents, self._codec, _N_AUDIT, rng))[:_N_AUDIT]
+
+    def run(self, encode: EncodeQueries | None, n_threads: int) -> bool:
+        """Do what is due.
+
+        Args:
+            encode: encodes texts as queries; None if the index knows no encoder.
+        Returns: whether anything was done.
+        """
+        with self._store.write_lock():
+            if self.due() is None:
+                return False
+            model = self._store.snapshot().model
+            if model is None:
+                self._refit(encode, n_threads)
+                return True
+            self._extend(model.name, self._searcher.prefilter(model), n_threads)
+            if self._has_drifted(n_threads):
+                _log.info("%s: the prefilter no longer fits the documents; fitting it anew", self._store.path)
+                self._refit(encode, n_threads)
+            return True
+
+    def _refit(self, encode: EncodeQueries | None, n_threads: int) -> None:
+        snapshot = self._store.snapshot()
+        rng = np.random.default_rng(_SEED)
+        documents, doc_nos = self._sample(snapshot, 0, rng)
+        runs = token_runs(documents, self._codec, _N_RUNS, rng)
+        held_out = token_runs(documents, self._codec, _N_CALIBRATION, rng)
+        probes = np.concatenate(runs)
+        asked = [] if encode is None else _asked(snapshot, doc_nos, encode, rng)
+        if len(asked) > 2 * _N_CALIBRATION:
+            held_out, probes = asked[:_N_CALIBRATION], np.concatenate(asked[_N_CALIBRATION:])
+        probes = probes[rng.permutation(len(probes))]
+        prefilter = fit(self._codec, documents, probes, runs, n_threads)
+        name = self._store.put_model(prefilter.arrays(), {"kind": "prefilter"})
+        rehearsal = Rehearsal(prefilter, self._codec, held_out, n_threads)
+        self._extend(name, prefilter, n_threads, rehearsal)
+        self._adopt(name, rehearsal.calibration())
+
+    def _adopt(self, name: str, calibration: Calibration) -> None:
+        snapshot = self._store.snapshot()
+        notes = {
+            "recall": calibration.to_json(),
+            "checked_tokens": snapshot.n_tokens,
+            "checked_doc_no": snapshot.next_doc_no,
+        }
+        self._store.adopt_model(name, notes)
+
+    def _extend(
+        self, model: str, prefilter: LearnedPrefilter, n_threads: int, rehearsal: Rehearsal | None = None
+    ) -> None:
+        """Give each segment that lacks it what the model makes of it."""
+        for part in self._store.snapshot().parts:
+            has = part.prefilter is not None and part.prefilter.meta["model"] == model
+            if has or part.segment.n_tokens < _MIN_SEGMENT_TOKENS:
+                continue
+            part.segment.verify(None)
+            codes = self._scorer.codes(part.segment)
+            document_codes = prefilter.document_codes(codes, n_threads)
+            self._store.put_prefilter(part.segment.name, model, {"codes": document_codes})
+            if rehearsal is not None:
+                rehearsal.add(document_codes, codes, _answers(part))
+
+    def _has_drifted(self, n_threads: int) -> bool:
+        """Whether new documents, asked about, are found less often than was promised."""
+        snapshot = self._store.snapshot()
+        assert snapshot.model is not None
+        notes = json.loads(snapshot.model.notes)
+        if snapshot.n_tokens < _GROWTH * notes["checked_tokens"]:
+            return False
+        rng = np.random.default_rng(_SEED)
+        documents, _ = self._sample(snapshot, notes["checked_doc_no"], rng)
+        queries = token_runs(documents, self._codec, _N_CHECK, rng)
+        promised, exact = (
+            self._searcher.search(snapshot, queries, Request(DEPTHS[0], None, recall, n_threads))
+            for recall in (_CHECKED_RECALL, 1.0)
+        )
+        recall = np.mean([p.ranking.recall(e.ranking) for p, e in zip(promised, exact)])
+        if recall < _CHECKED_RECALL - _TOLERANCE:
+            return True
+        self._adopt(snapshot.model.name, calibration(snapshot.model))
+        return False
+
+    def _sample(self, snapshot: Snapshot, first: int, rng: np.random.Generator) -> tuple[Codes, I64]:
+        """Copies of live documents at random, of those numbered `first` or later, and their doc_nos."""
+        doc_nos = np.concatenate([part.segment.doc_nos[_answers(part)] for part in snapshot.parts])
+        doc_nos = doc_nos[doc_nos >= first]
+        mean_tokens = snapshot.n_tokens / max(snapshot.n_docs, 1)
+        n = min(_SAMPLE_DOCS, max(MIN_DOCS, int(_SAMPLE_TOKENS / mean_tokens)))
+        chosen = np.sort(rng.permutation(doc_nos)[:n])
+        pieces = []
+        for part in snapshot.parts:
+            ordinals = searchable(part, chosen)
+            assert ordinals is not None
+            part.segment.verify(ordinals)
+            pieces.append(gather(self._scorer.codes(part.segment), ordinals))
+        return join(pieces), chosen
+
+
+def _pending(snapshot: Snapshot) -> list[LiveSegment]:
+    """Segments that the prefilter should cover and does not."""
+    return [
+        part
+        for part in snapshot.parts
+        if part.prefilter is None and part.segment.n_tokens >= _MIN_SEGMENT_TOKENS
+    ]
+
+
+def _answers(part: LiveSegment) -> NDArray[np.bool_]:
+    """(n_docs,) which documents can be hits: those that live and have tokens."""
+    answers = np.diff(part.segment.offsets) > 0
+    if part.live is not None:
+        answers &= part.live
+    return answers
+
+
+def _asked(snapshot: Snapshot, doc_nos: I64, encode: EncodeQueries, rng: np.random.Generator) -> list[F32]:
+    """Some words of documents, encoded as queries; none where documents have no texts."""
+    some = np.sort(rng.permutation(doc_nos)[:_N_TEXTS])
+    texts = word_runs([document.text or "" for document in snapshot.documents(some)], rng)
+    if not texts:
+        return []
+    tokens = encode(texts)
+    ends = np.cumsum(tokens.doclens)
+    queries = np.split(tokens.vectors, ends[:-1])
+    return [queries[i] for i in rng.permutation(len(queries)) if len(queries[i])]

@@ -1,0 +1,145 @@
+"""The learned prefilter through ColIndex: recall as promised, whatever is added, deleted or filtered."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from colsearch import ColIndex, planning
+from colsearch.prefilters import fitting
+from colsearch.types import F32
+
+DIM = 64
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small() -> Iterator[None]:
+    """A prefilter for thousands of documents, with fewer probes and dims, fitted in a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planning, "CHEAP_SCAN_NS", 2e5)
+        for name, value in {"N_PROBES": 1024, "N_LANDMARKS": 256, "RANK": 256, "N_DIMS": 192}.items():
+            patch.setattr(fitting, name, value)
+        yield
+
+
+def cluster_documents(n: int, seed: int, kinds: F32) -> list[F32]:
+    """Documents about a topic each: tokens near the kinds of that topic."""
+    rng = np.random.default_rng(seed)
+    documents = []
+    for _ in range(n):
+        topic = rng.integers(0, len(kinds) // 20)
+        own = kinds[topic * 20 + rng.integers(0, 20, int(rng.integers(5, 40)))]
+        tokens = own + 0.35 * rng.standard_normal(own.shape, np.float32) / np.sqrt(DIM)
+        documents.append(tokens / np.linalg.norm(tokens, axis=1, keepdims=True))
+    return documents
+
+
+def draw_kinds(seed: int) -> F32:
+    kinds = np.random.default_rng(seed).standard_normal((2000, DIM)).astype(np.float32)
+    return kinds / np.linalg.norm(kinds, axis=1, keepdims=True)
+
+
+def draw_queries(n: int, seed: int, kinds: F32) -> list[F32]:
+    return [document[:8] for document in cluster_documents(n, seed, kinds)]
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ColIndex]:
+    kinds = draw_kinds(0)
+    with ColIndex.create(tmp_path_factory.mktemp("learned") / "index", dim=DIM, n_threads=2) as index:
+        index.add_vectors(
+            cluster_documents(6_000, 1, kinds),
+            ids=range(6_000),
+            metadata=({"half": n % 2, "tenth": n % 10, "hundredth": n % 100} for n in range(6_000)),
+        )
+        yield index
+
+
+def test_a_bulk_add_fits_it_and_searching_scores_a_small_part(index: ColIndex) -> None:
+    info = index.info()
+    assert info["prefilter"] and info["n_prefiltered_segments"] >= 1 and info["optimize_due"] is None
+    [query] = draw_queries(1, 5, draw_kinds(0))
+    hits = index.search(query, profile=True)
+    assert hits.profile is not None and 10 <= hits.profile.n_candidates < 4000
+    best = index.search(query, exact=True, profile=True)
+    assert best.profile is not None and best.profile.n_candidates == 6_000
+    exact = {hit.id: hit.score for hit in index.search(query, k=6_000, exact=True)}
+    assert all(hit.score == exact[hit.id] for hit in hits)
+
+
+@pytest.mark.parametrize("recall", [0.9, 0.95, 0.99])
+def test_recall_is_as_promised_on_queries_it_never_saw(index: ColIndex, recall: float) -> None:
+    audit = index.audit(draw_queries(300, 6, draw_kinds(0)), recall=recall)
+    assert audit.recall >= recall - 0.01
+    assert audit.share_scored < 0.5 and not audit.made_up
+
+
+def test_many_queries_at_once_give_what_each_gives_alone(index: ColIndex) -> None:
+    queries = draw_queries(20, 7, draw_kinds(0))
+    together = index.search(queries, k=7)
+    assert [[(h.id, h.score) for h in hits] for hits in together] == [
+        [(h.id, h.score) for h in index.search(query, k=7)] for query in queries
+    ]
+
+
+@pytest.mark.parametrize("field, n", [("half", 2), ("tenth", 10), ("hundredth", 100)])
+def test_a_filter_costs_no_recall(index: ColIndex, field: str, n: int) -> None:
+    found = total = 0
+    for query in draw_queries(40, 8, draw_kinds(0)):
+        hits = index.search(query, where={field: 1})
+        best = index.search(query, where={field: 1}, exact=True)
+        assert all(int(hit.id) % n == 1 for hit in hits)
+        found += sum(hit.score >= best[-1].score for hit in hits)
+        total += len(best)
+    assert found >= 0.98 * total
+
+
+def test_the_same_documents_give_the_same_files_for_any_number_of_threads(tmp_path: Path) -> None:
+    kinds = draw_kinds(0)
+    documents = cluster_documents(3_000, 2, kinds)
+    names = []
+    for n_threads in (1, 2):
+        with ColIndex.create(tmp_path / str(n_threads), dim=DIM, n_threads=n_threads) as index:
+            index.add_vectors(documents)
+            names.append(sorted(path.name for path in (tmp_path / str(n_threads)).glob("*/*")))
+    assert names[0] == names[1] and any(name.endswith(".pre") for name in names[0])
+
+
+def test_it_follows_deletes_updates_and_merges(tmp_path: Path) -> None:
+    kinds = draw_kinds(0)
+    with ColIndex.create(tmp_path / "index", dim=DIM) as index:
+        index.add_vectors(cluster_documents(3_000, 3, kinds), ids=range(3_000))
+        queries = draw_queries(30, 9, kinds)
+        gone = {hit.id for hits in index.search(queries, k=10) for hit in hits}
+        index.delete(gone)
+        assert not gone & {hit.id for hits in index.search(queries, k=10) for hit in hits}
+        # A new document is found at once, from the tail.
+        index.add_vectors([queries[0]], ids=["new"])
+        assert index.search(queries[0], k=1)[0].id == "new"
+        index.delete("new")
+        before = index.info()
+        index.compact()
+        assert index.info()["n_segments"] == 1 == index.info()["n_prefiltered_segments"]
+        assert index.info()["prefilter"] == before["prefilter"]
+        assert index.audit(draw_queries(100, 11, kinds), recall=0.95).recall >= 0.94
+
+
+def test_a_second_domain_is_noticed_and_learnt(tmp_path: Path) -> None:
+    first, second = draw_kinds(0), draw_kinds(99)
+    with ColIndex.create(tmp_path / "index", dim=DIM) as index:
+        index.add_vectors(cluster_documents(3_000, 4, first))
+        old = index.info()["prefilter"]
+        index.add_vectors(cluster_documents(3_000, 5, second))
+        assert index.info()["prefilter"] != old
+        assert index.audit(draw_queries(100, 10, second), recall=0.95).recall >= 0.94
+
+
+def test_a_document_repeated_many_times_is_searched_right(tmp_path: Path) -> None:
+    kinds = draw_kinds(0)
+    one = cluster_documents(1, 6, kinds)[0][:20]
+    with ColIndex.create(tmp_path / "index", dim=DIM) as index:
+        index.add_vectors([one] * 6_000)
+        hits = index.search(one, k=5)
+        assert [hit.id for hit in hits] == [0, 1, 2, 3, 4]
+        assert len({hit.score for hit in hits}) == 1
