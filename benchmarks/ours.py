@@ -19,13 +19,20 @@ def build_index(
     n_threads: int = 1,
     texts: Iterable[str] | None = None,
     metadata: Iterable[Mapping[str, Any]] | None = None,
+    with_encoder: bool = False,
 ) -> "ColIndex":
-    """A new index in `folder`, whatever lay there; document ids are row numbers of the workload."""
+    """A new index in `folder`, whatever lay there; document ids are row numbers of the workload.
+
+    Args:
+        with_encoder: an index of the embedded encoder, which made the vectors, so that texts can be asked;
+            else an index of vectors.
+    """
     from colsearch import ColIndex
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    index = ColIndex.create(folder, dim=workload.dim, planes=tuple(planes), n_threads=n_threads)
+    dim = None if with_encoder else workload.dim
+    index = ColIndex.create(folder, dim=dim, planes=tuple(planes), n_threads=n_threads)
     index.add_vectors(workload.iterate(), ids=range(workload.n_docs), texts=texts, metadata=metadata)
     index.compact()
     return index

@@ -29,7 +29,7 @@ def render(*, check: bool = False, pages: Sequence[Path] = PAGES, results: Path 
         if not page.exists():
             continue
         before = page.read_text(encoding="utf-8")
-        after = fill(before, figures, page=page, results=results, with_contents=not check)
+        after = fill(before, figures, page=page, results=results)
         if after != before:
             stale.append(page)
             if not check:
@@ -41,23 +41,11 @@ def render(*, check: bool = False, pages: Sequence[Path] = PAGES, results: Path 
     return 1 if check and stale else 0
 
 
-def fill(
-    text: str,
-    figures: Mapping[str, Figure],
-    *,
-    page: Path,
-    results: Path = RESULTS,
-    with_contents: bool = True,
-) -> str:
-    """Args: with_contents: the list of figures too; it holds no measurement, so it is not checked.
-
-    Raises: ResultError: for a block whose figure or result does not exist.
-    """
+def fill(text: str, figures: Mapping[str, Figure], *, page: Path, results: Path = RESULTS) -> str:
+    """Raises: ResultError: for a block whose figure or result does not exist."""
 
     def block(match: re.Match[str]) -> str:
         name = match["name"]
-        if name == CONTENTS and not with_contents:
-            return match[0]
         if name == CONTENTS:
             return match["open"] + "\n" + contents(figures, page, results) + "\n" + match["close"]
         if name not in figures:

@@ -91,15 +91,21 @@ def _children() -> float:
 
 def memory() -> dict[str, int]:
     """Bytes resident now (of them: private, and mapped from files) and at the peak."""
-    sizes = {"resident_bytes": 0, "private_bytes": 0, "mapped_bytes": 0}
-    names = {"VmRSS": "resident_bytes", "RssAnon": "private_bytes", "RssFile": "mapped_bytes"}
+    # Not getrusage's peak: it starts at that of the process that started this one.
+    names = {
+        "VmRSS": "resident_bytes",
+        "RssAnon": "private_bytes",
+        "RssFile": "mapped_bytes",
+        "VmHWM": "peak_bytes",
+    }
+    sizes = dict.fromkeys(names.values(), 0)
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text(encoding="ascii", errors="replace").splitlines():
             name, _, value = line.partition(":")
             if name in names:
                 sizes[names[name]] = int(value.split()[0]) * 1024
-    return {**sizes, "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    return sizes
 
 
 def disk_bytes(folder: Path) -> int:

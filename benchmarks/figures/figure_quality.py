@@ -42,9 +42,8 @@ def _collection_rows(name: str, config: Mapping[str, Any], options: Options) -> 
         collection = collection.head(40, 5)
     work = encoded(collection, options.home)
     folder = options.home / "indexes" / work.folder.name / "quality"
-    with build_index(
-        folder, work, n_threads=options.threads, texts=list(collection.documents.values())
-    ) as index:
+    texts = list(collection.documents.values())
+    with build_index(folder, work, n_threads=options.threads, texts=texts, with_encoder=True) as index:
         exact_ndcg = None
         for system, answer in _systems(collection, work, index, config, options.home).items():
             found, cpu_ms = _answers(collection, answer)

@@ -75,6 +75,15 @@ def test_what_a_crashing_engine_said_is_reported(home: Path, tiny: Workload) -> 
             process.ask("memory")
 
 
+def test_the_peak_memory_of_an_engine_is_its_own_and_not_that_of_who_started_it(
+    home: Path, tiny: Workload
+) -> None:
+    heavy = np.ones(40_000_000)
+    with EngineProcess("numpy_scan", tiny.folder, home=home, n_threads=1) as process:
+        memory = process.ask("memory")
+    assert memory["resident_bytes"] <= memory["peak_bytes"] < heavy.nbytes
+
+
 def test_an_engine_that_does_not_answer_in_time_is_reported(home: Path, tiny: Workload) -> None:
     process = EngineProcess("numpy_scan", tiny.folder, home=home, n_threads=1)
     with pytest.raises(EngineError, match="no answer within 0 s"):
