@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from numpy.typing import NDArray
 
+import colsearch_kernels as kernels
 from colsearch.errors import DamagedError
+from colsearch.fronted import Fronted, prefilter_files
 from colsearch.hybrid import N_LEXICAL, fused
 from colsearch.planning import scans
-from colsearch.prefilters import N_CANDIDATES, Calibration, LearnedPrefilter, VectorIndex, walk
+from colsearch.prefilters import N_CANDIDATES, Calibration, LearnedPrefilter, walk
 from colsearch.scorer import Ranking, Scorer, searchable
 from colsearch.store import Container, LiveSegment, Model, Snapshot
 from colsearch.types import F32, I64, Profile
-from colsearch_kernels import QuantizedQuery
 from colsearch_kernels.pool import run
 
 # Where a walk needs more candidates than were fetched, so many times as many are.
@@ -53,15 +53,6 @@ class Searched:
     profile: Profile = field(default_factory=Profile)
 
 
-@dataclass(frozen=True, slots=True)
-class _Fronted:
-    """The FAISS index over the segments that have prefilter files, and the number of each of its rows."""
-
-    files: list[Container]
-    index: VectorIndex
-    doc_nos: I64
-
-
 class Searcher:
     """Plans and runs queries: a scan, which is exact, while that is cheap; else the prefilter first."""
 
@@ -70,7 +61,7 @@ class Searcher:
         self._dim = dim
         self._padded_dim = padded_dim
         self._prefilters: WeakKeyDictionary[Container, LearnedPrefilter] = WeakKeyDictionary()
-        self._fronted: _Fronted | None = None
+        self._fronted: Fronted | None = None
 
     def search(self, snapshot: Snapshot, queries: Sequence[F32], request: Request) -> list[Searched]:
         """The k best documents for each query.
@@ -84,7 +75,7 @@ class Searcher:
         if model is None or request.recall >= 1 or scans(n_tokens, longest, self._dim) <= 1:
             return self._scan(snapshot, queries, request)
         prefilter, z = self.prefilter(model), calibration(model).z(request.recall, request.k)
-        if z is None:
+        if z is None or all(part.prefilter is None for part in snapshot.parts):
             return self._scan(snapshot, queries, request)
         if len(queries) == 1:
             return [self.prefiltered(snapshot, queries[0], request, prefilter, z)]
@@ -133,39 +124,9 @@ class Searcher:
             self._prefilters[model.file] = loaded
         return loaded
 
-    def candidates(
-        self,
-        parts: Sequence[LiveSegment],
-        prefilter: LearnedPrefilter,
-        query: F32,
-        n: int,
-        allowed: I64 | None,
-    ) -> tuple[I64, F32]:
-        """The prefilter's n best of segments that have one: doc_nos and estimates of MaxSim, best first."""
-        vector, baseline = prefilter.embed_query(query)
-        fronted = self._fronted_by(prefilter, parts)
-        selections = [_selection(part, allowed) for part in parts]
-        among = None
-        if any(selection is not None for selection in selections):
-            among = np.concatenate(
-                [
-                    np.ones(part.segment.n_docs, bool) if selection is None else selection
-                    for part, selection in zip(parts, selections)
-                ]
-            )
-        rows, products = fronted.index.search(vector, n, among)
-        return fronted.doc_nos[rows], products + np.float32(baseline)
-
-    def _fronted_by(self, prefilter: LearnedPrefilter, parts: Sequence[LiveSegment]) -> _Fronted:
-        """The FAISS index of these segments, built anew when they have changed."""
-        files = [part.prefilter for part in parts if part.prefilter is not None]
-        if self._fronted is None or self._fronted.files != files:
-            codes = [
-                file.array("codes", "|u1", (part.segment.n_docs, prefilter.n_dims // 4))
-                for part, file in zip(parts, files)
-            ]
-            doc_nos = np.concatenate([part.segment.doc_nos for part in parts])
-            self._fronted = _Fronted(files, prefilter.index(np.concatenate(codes)), doc_nos)
+    def _fronted_by(self, prefilter: LearnedPrefilter, parts: Sequence[LiveSegment]) -> Fronted:
+        if self._fronted is None or self._fronted.files != prefilter_files(parts):
+            self._fronted = Fronted(prefilter, parts, self._scorer)
         return self._fronted
 
     def _scan(self, snapshot: Snapshot, queries: Sequence[F32], request: Request) -> list[Searched]:
@@ -194,39 +155,29 @@ class Searcher:
                 tail, [prepared], request.k, allowed=request.allowed,
                 n_threads=request.n_threads, profile=profile,
             )  # fmt: skip
-        n_fronted = sum(part.segment.n_docs for part in fronted)
+        with profile.stage("prefilter"):
+            documents = self._fronted_by(prefilter, fronted)
+        coarse, fine = (
+            documents.scorer(prepared, n_planes=n_planes, n_threads=request.n_threads, profile=profile)
+            for n_planes in (1, None)
+        )
         n = max(N_CANDIDATES, _MORE * request.k)
         while True:
             with profile.stage("prefilter"):
-                doc_nos, estimates = self.candidates(fronted, prefilter, query, n, request.allowed)
+                rows, estimates = documents.candidates(fronted, query, n, request.allowed)
             with profile.stage("score"):
-                score = self._first_plane(snapshot, prepared, doc_nos, request.n_threads, profile)
-                walked = walk(estimates, score, request.k, z, others=newest.scores)
-            if walked.complete or len(doc_nos) < n:
+                walked = walk(rows, estimates, coarse, request.k, z, others=newest.scores)
+            if walked.complete or len(rows) < n:
                 break
             n *= _MORE
-            if n > n_fronted // 2:
+            if n > documents.n_docs // 2:
                 [scanned] = self._scan(snapshot, [query], request)
                 return scanned
         with profile.stage("refine"):
-            n_refined = max(_MIN_REFINED, 2 * request.k)
-            best = Ranking.best(doc_nos[: len(walked.scores)], walked.scores, n_refined)
-            scores = self._scorer.score(
-                snapshot, prepared, best.doc_nos, n_threads=request.n_threads, profile=profile
-            )
-            refined = Ranking.best(best.doc_nos, scores, request.k)
+            best = kernels.best_k(walked.scores, rows[: len(walked.scores)], max(_MIN_REFINED, 2 * request.k))
+            refined = documents.ranking(rows[best], fine(rows[best]), request.k)
         profile.n_candidates += len(walked.scores)
         return Searched(query, Ranking.joined([newest, refined], request.k), profile)
-
-    def _first_plane(
-        self, snapshot: Snapshot, query: QuantizedQuery, doc_nos: I64, n_threads: int, profile: Profile
-    ) -> Callable[[int, int], F32]:
-        def score(first: int, last: int) -> F32:
-            return self._scorer.score(
-                snapshot, query, doc_nos[first:last], n_planes=1, n_threads=n_threads, profile=profile
-            )
-
-        return score
 
 
 def calibration(model: Model) -> Calibration:
@@ -240,19 +191,6 @@ def calibration(model: Model) -> Calibration:
         raise DamagedError(
             f"the notes of {model.file.path} in SQLite are malformed ({error}); run `colsearch check --repair`"
         ) from None
-
-
-def _selection(part: LiveSegment, allowed: I64 | None) -> NDArray[np.bool_] | None:
-    """Which documents of a segment may become candidates; None for all."""
-    ordinals = searchable(part, allowed)
-    if ordinals is None and part.segment.tokenless is None:
-        return None
-    among = np.full(part.segment.n_docs, ordinals is None)
-    if ordinals is not None:
-        among[ordinals] = True
-    if part.segment.tokenless is not None:
-        among &= ~part.segment.tokenless
-    return among
 
 
 def _n_tokens(parts: Sequence[LiveSegment], allowed: I64 | None) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from colsearch.types import F32
+from colsearch.types import F32, I64
 
 _FIRST_BLOCK = 64
 
@@ -22,22 +22,29 @@ class Walk:
 
 
 def walk(
-    estimates: F32, score: Callable[[int, int], F32], k: int, z: float, *, others: F32 | None = None
+    candidates: I64,
+    estimates: F32,
+    score: Callable[[I64], F32],
+    k: int,
+    z: float,
+    *,
+    others: F32 | None = None,
 ) -> Walk:
     """Score candidates in their order until the k-th best beats what the next one can be expected to reach.
 
     That is its estimate, plus the mean error of the estimates seen so far, plus z standard deviations.
 
     Args:
-        estimates: (n_candidates,) the prefilter's, descending.
-        score: score(first, last) gives the MaxSim of candidates first..last - 1.
+        candidates: (n,) the prefilter's, best first.
+        estimates: (n,) of their MaxSim, descending.
+        score: from candidates to their MaxSim.
         k: hits wanted.
         z: from a calibration.
         others: scores of documents outside the prefilter, which compete for the k places.
     """
     scores = np.empty(len(estimates), np.float32)
     for first, last in blocks(len(estimates), k):
-        scores[first:last] = score(first, last)
+        scores[first:last] = score(candidates[first:last])
         if last < len(estimates) and margin(scores[:last], estimates[: last + 1], k, others) > z:
             return Walk(scores[:last], True)
     return Walk(scores, False)

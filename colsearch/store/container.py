@@ -122,6 +122,11 @@ class Container:
     def n_bytes(self) -> int:
         return len(self._bytes)
 
+    @property
+    def all_verified(self) -> bool:
+        """Whether every block has been checked, so that `verify` has nothing left to do."""
+        return self._all_verified
+
     def section_bytes(self) -> dict[str, int]:
         """Bytes of each section."""
         return {name: n_bytes for name, (_, n_bytes, _, _) in self._sections.items()}

@@ -10,12 +10,15 @@ if TYPE_CHECKING:
     from colsearch_kernels.int8 import maxsim_int8
     from colsearch_kernels.products import product
     from colsearch_kernels.quantize import quantize_query
+    from colsearch_kernels.scattered import Scattered, ScatteredScorer
     from colsearch_kernels.scoring import align, best_k, score_codes, score_codes_batch, token_maxima, top_k
 
 __all__ = [
     "Codes",
     "KernelInputError",
     "QuantizedQuery",
+    "Scattered",
+    "ScatteredScorer",
     "align",
     "best_k",
     "maxsim",
@@ -38,6 +41,8 @@ _HOME = {
     "maxsim_int8": "int8",
     "product": "products",
     "quantize_query": "quantize",
+    "Scattered": "scattered",
+    "ScatteredScorer": "scattered",
     "align": "scoring",
     "best_k": "scoring",
     "score_codes": "scoring",

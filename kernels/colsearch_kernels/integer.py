@@ -178,6 +178,39 @@ def score_documents(  # type: ignore[no-untyped-def]
 
 
 @kernel
+def score_pieces(  # type: ignore[no-untyped-def]
+    layout, planes0, planes1, bytes0, bytes1, widths, scale, doclens, order, first, last,
+    n_dims, query, initial, scales, n_vectors, scratch, scores,
+):  # fmt: skip
+    """scores[i] of documents order[first..last - 1], each with addresses of its own; for one query.
+
+    planes0, planes1, widths: (n_docs,) int64, where the first token of each document lies; doclens likewise.
+    """
+    maxima, tile_widths = scratch, scratch + 64 * n_vectors
+    rows = tile_widths + 64
+    for i in range(first, last):
+        document = read_i64(order, i)
+        n_tokens = read_i64(doclens, document)
+        if i + 1 < last:
+            following = read_i64(order, i + 1)
+            n_next = read_i64(doclens, following)
+            prefetch(read_i64(planes0, following), min(n_next * bytes0, _PREFETCH_BYTES))
+            prefetch(read_i64(planes1, following), min(n_next * bytes1, _PREFETCH_BYTES))
+            prefetch(read_i64(widths, following), min(n_next * 2, _PREFETCH_BYTES))
+        for lane in range(16 * n_vectors):
+            write_f32(maxima, lane, np.float32(-np.inf))
+        _document(
+            layout, read_i64(planes0, document), read_i64(planes1, document), bytes0, bytes1,
+            read_i64(widths, document), scale, 0, n_tokens,
+            n_dims, query, initial, n_vectors, rows, tile_widths, maxima,
+        )  # fmt: skip
+        total = 0.0
+        for lane in range(16 * n_vectors):
+            total += np.float64(read_f32(maxima, lane)) * np.float64(read_f32(scales, lane))
+        write_f32(scores, i, np.float32(total) if n_tokens else np.float32(-np.inf))
+
+
+@kernel
 def document_maxima(  # type: ignore[no-untyped-def]
     layout, plane0, plane1, bytes0, bytes1, widths, scale, offsets, ordinals, first, last,
     n_dims, query, initial, scales, n_vectors, scratch, maxima, row_length,
@@ -205,5 +238,5 @@ def document_maxima(  # type: ignore[no-untyped-def]
 
 
 def scratch_bytes(n_dims: int, n_vectors: int) -> int:
-    """Of `score_documents` and `document_maxima`: maxima, widths and rows of one tile."""
+    """Of every kernel here: maxima, widths and rows of one tile."""
     return 64 * n_vectors + 64 + TILE * n_dims

@@ -12,7 +12,7 @@ from colsearch_kernels.errors import KernelInputError
 from colsearch_kernels.packing import PackedQueries, Rows, aligned_block
 
 # Cost of one query token against one document token, to size the chunks of work.
-_NS_PER_PAIR = 0.7
+NS_PER_PAIR = 0.7
 
 
 def score_codes(
@@ -144,9 +144,7 @@ def token_maxima(
         )  # fmt: skip
 
     doclens = codes.doclens if order is None else codes.offsets[order + 1] - codes.offsets[order]
-    pool.run_documents(
-        run, doclens, ns_per_token=_NS_PER_PAIR * LANES * packed.n_vectors, n_threads=n_threads
-    )
+    pool.run_documents(run, doclens, ns_per_token=NS_PER_PAIR * LANES * packed.n_vectors, n_threads=n_threads)
     if not np.isfinite(maxima).all():
         _check_scores(maxima.T, doclens)
     return maxima
@@ -205,9 +203,7 @@ def score_rows(
         )  # fmt: skip
 
     doclens = offsets[1:] - offsets[:-1] if order is None else offsets[order + 1] - offsets[order]
-    pool.run_documents(
-        run, doclens, ns_per_token=_NS_PER_PAIR * LANES * packed.n_vectors, n_threads=n_threads
-    )
+    pool.run_documents(run, doclens, ns_per_token=NS_PER_PAIR * LANES * packed.n_vectors, n_threads=n_threads)
     if not np.isfinite(scores).all():
         _check_scores(scores, doclens)
     return scores

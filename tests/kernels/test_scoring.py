@@ -243,3 +243,27 @@ def test_token_maxima_equal_the_reference_to_the_bit(
         ordinals = rng.integers(0, max(codes.n_docs, 1), 2 * codes.n_docs)
         scattered = kernels.token_maxima(query, codes, ordinals=ordinals, n_planes=n_planes, n_threads=3)
         np.testing.assert_array_equal(scattered, expected[ordinals])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    dim=dims,
+    plane_bits=st.sampled_from(PLANE_BITS),
+    segments=st.lists(ragged, min_size=1, max_size=4),
+    n_query_tokens=counts,
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_documents_of_several_segments_score_as_in_their_own(
+    dim: int, plane_bits: tuple[int, ...], segments: list[list[int]], n_query_tokens: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    parts = [draw_codes(rng, dim, plane_bits, doclens) for doclens in segments]
+    query = draw_query(rng, n_query_tokens, parts[0].padded_dim)
+    documents = kernels.Scattered(parts)
+    for n_planes in range(1, len(plane_bits) + 1):
+        expected = np.concatenate([kernels.score_codes(query, part, n_planes=n_planes) for part in parts])
+        numbers = rng.integers(0, max(documents.n_docs, 1), 2 * documents.n_docs)
+        scorer = kernels.ScatteredScorer(query, documents, n_planes=n_planes)
+        np.testing.assert_array_equal(scorer.score(numbers, n_threads=2), expected[numbers])
+    with pytest.raises(KernelInputError):
+        kernels.ScatteredScorer(query, documents).score(np.array([documents.n_docs]))
