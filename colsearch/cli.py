@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from colsearch import readers
+from colsearch.config import DEFAULT_RECALL
 from colsearch.errors import ColsearchError, ConfigError
 from colsearch.index import ColIndex
 from colsearch.types import Hits
@@ -24,6 +25,12 @@ Json = Annotated[bool, typer.Option("--json", help="machine-readable output")]
 K = Annotated[int, typer.Option("-k", help="number of hits")]
 Where = Annotated[
     str | None, typer.Option(help="""filter on metadata as JSON, such as '{"year": {"$gte": 2020}}'""")
+]
+Recall = Annotated[float, typer.Option(help="share of the exact hits to find")]
+GroupBy = Annotated[str | None, typer.Option(help="count each value of this field once, such as passage_of")]
+Passages = Annotated[
+    int | None,
+    typer.Option(help="cut texts into passages of so many tokens; search with --group-by passage_of"),
 ]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="leave broken lines out, count and list them")]
 _USAGE_ERROR = 2
@@ -54,6 +61,7 @@ def build(
         str | None, typer.Option(help="hub name or folder; the embedded default if not given")
     ] = None,
     planes: Annotated[str, typer.Option(help="bits per code plane, such as 4,4 or 2")] = "4,4",
+    passages: Passages = None,
     skip_bad: SkipBad = False,
     as_json: Json = False,
 ) -> None:
@@ -63,14 +71,16 @@ def build(
     except ValueError:
         raise ConfigError(f"--planes takes numbers such as 4,4, not {planes!r}") from None
     with ColIndex.create(index, encoder, planes=bits) as made:
-        _add(made, source, skip_bad, as_json)
+        _add(made, source, passages, skip_bad, as_json)
 
 
 @command
-def add(index: Index, source: Path, skip_bad: SkipBad = False, as_json: Json = False) -> None:
+def add(
+    index: Index, source: Path, passages: Passages = None, skip_bad: SkipBad = False, as_json: Json = False
+) -> None:
     """Add the documents of a file or folder to an index; all of them or none."""
     with ColIndex.open(index) as opened:
-        _add(opened, source, skip_bad, as_json)
+        _add(opened, source, passages, skip_bad, as_json)
 
 
 @command
@@ -80,18 +90,23 @@ def search(
     queries: Annotated[Path | None, typer.Option(help="file of queries; prints a TREC run")] = None,
     k: K = 10,
     where: Where = None,
+    recall: Recall = DEFAULT_RECALL,
     exact: Annotated[bool, typer.Option(help="score every document")] = False,
+    hybrid: Annotated[bool, typer.Option(help="let the best by BM25 compete as well")] = False,
+    group_by: GroupBy = None,
     as_json: Json = False,
 ) -> None:
     """Find the best documents for a query, or for every query of a file."""
     with ColIndex.open(index, read_only=True) as opened:
         if (query is None) == (queries is None):
             raise ConfigError("give a query, or --queries with a file")
+        options: dict[str, Any] = {"where": _filter(where), "recall": recall, "exact": exact}
+        options |= {"hybrid": hybrid, "group_by": group_by}
         if query is not None:
-            _print_hits(opened.search(query, k, where=_filter(where), exact=exact), as_json)
+            _print_hits(opened.search(query, k, **options), as_json)
             return
         named = list(readers.read_queries(queries or Path()))
-        found = opened.search([text for _, text in named], k, where=_filter(where), exact=exact)
+        found = opened.search([text for _, text in named], k, **options)
         run = {name: [(str(hit.id), hit.score) for hit in hits] for (name, _), hits in zip(named, found)}
         if as_json:
             _print_json(run)
@@ -151,6 +166,9 @@ def evaluate(
     collection: Annotated[Path, typer.Argument(help="BEIR folder with queries.jsonl and qrels/")],
     split: str = "test",
     k: K = 100,
+    recall: Recall = DEFAULT_RECALL,
+    hybrid: Annotated[bool, typer.Option(help="let the best by BM25 compete as well")] = False,
+    group_by: GroupBy = None,
     as_json: Json = False,
 ) -> None:
     """nDCG@10, recall@100 and MRR@10 of an index on judged queries, by ir_measures."""
@@ -159,7 +177,7 @@ def evaluate(
     qrels = readers.read_qrels(collection / "qrels" / f"{split}.tsv")
     named = [(name, text) for name, text in readers.read_queries(collection) if name in qrels]
     with ColIndex.open(index, read_only=True) as opened:
-        found = opened.search([text for _, text in named], k)
+        found = opened.search([text for _, text in named], k, recall=recall, hybrid=hybrid, group_by=group_by)
     run = {name: [str(hit.id) for hit in hits] for (name, _), hits in zip(named, found)}
     figures = mean_quality(run, qrels)
     if as_json:
@@ -167,6 +185,34 @@ def evaluate(
     else:
         for name, value in figures.items():
             typer.echo(f"{name:<12} {value:.4f}")
+
+
+@command
+def audit(
+    index: Index,
+    queries: Annotated[
+        Path | None,
+        typer.Option(help="texts (BEIR folder, JSONL, TSV); made of the documents if not given"),
+    ] = None,
+    k: K = 10,
+    recall: Recall = DEFAULT_RECALL,
+    as_json: Json = False,
+) -> None:
+    """Measure recall against exact search, with a confidence interval."""
+    with ColIndex.open(index, read_only=True) as opened:
+        asked = None if queries is None else [text for _, text in readers.read_queries(queries)]
+        measured = opened.audit(asked, k, recall=recall)
+    if as_json:
+        _print_json(measured.to_json())
+    else:
+        typer.echo(measured)
+
+
+@command
+def optimize(index: Index) -> None:
+    """Fit the prefilter and extend it to all documents, if that is due."""
+    with ColIndex.open(index) as opened:
+        typer.echo("optimized" if opened.optimize() else "nothing to do")
 
 
 @command
@@ -242,9 +288,9 @@ def main() -> None:
     app()
 
 
-def _add(index: ColIndex, source: Path, skip_bad: bool, as_json: bool) -> None:
+def _add(index: ColIndex, source: Path, passages: int | None, skip_bad: bool, as_json: bool) -> None:
     skipped = readers.Skipped() if skip_bad else None
-    n_docs = index.add_documents(readers.read_documents(source, skipped=skipped))
+    n_docs = index.add_documents(readers.read_documents(source, skipped=skipped), passages=passages)
     if as_json:
         left_out = {"skipped": skipped.n, "reasons": skipped.reasons} if skipped else {}
         _print_json({"added": n_docs} | left_out)

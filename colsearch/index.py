@@ -18,7 +18,7 @@ from colsearch.config import DEFAULT_RECALL, DEFAULT_SEED, IndexConfig
 from colsearch.description import describe
 from colsearch.errors import ConfigError, DocumentError, EncoderError
 from colsearch.explain import Explanation
-from colsearch.hybrid import N_LEXICAL
+from colsearch.passages import best_of_groups, in_passages
 from colsearch.scorer import Ranking, Scorer
 from colsearch.searcher import Request, Searcher
 from colsearch.store import CheckReport, Snapshot, Store, check
@@ -28,6 +28,7 @@ from colsearch.upkeep import EncodeQueries, Upkeep
 
 if TYPE_CHECKING:
     from colsearch.encoders import Encoder
+    from colsearch.encoders.passages import TokenSpans
 
 
 class ColIndex:
@@ -154,9 +155,21 @@ class ColIndex:
         return self._add(texts=texts, ids=ids, metadata=metadata, progress=progress, resume=resume)
 
     def add_documents(
-        self, documents: Iterable[Document], *, progress: Progress = None, resume: bool = False
+        self,
+        documents: Iterable[Document],
+        *,
+        passages: int | None = None,
+        progress: Progress = None,
+        resume: bool = False,
     ) -> int:
-        """As `add`, from documents that hold id, text and metadata together, such as a reader's."""
+        """As `add`, from documents that hold id, text and metadata together, such as a reader's.
+
+        Args:
+            passages: cut texts into passages of at most so many tokens, each a document of its own with the
+                metadata `passage_of` and `passage`; search them with `group_by="passage_of"`.
+        """
+        if passages is not None:
+            documents = in_passages(documents, passages, self._token_spans())
         return self._write(
             lambda first_id: inputs.checked_documents(documents), progress=progress, resume=resume
         )
@@ -240,6 +253,7 @@ class ColIndex:
         recall: float = ...,
         exact: bool = ...,
         hybrid: bool | Literal["rrf"] = ...,
+        group_by: str | None = ...,
         profile: bool = ...,
     ) -> Hits: ...
     @overload
@@ -252,6 +266,7 @@ class ColIndex:
         recall: float = ...,
         exact: bool = ...,
         hybrid: bool | Literal["rrf"] = ...,
+        group_by: str | None = ...,
         profile: bool = ...,
     ) -> list[Hits]: ...
     def search(
@@ -263,6 +278,7 @@ class ColIndex:
         recall: float = DEFAULT_RECALL,
         exact: bool = False,
         hybrid: bool | Literal["rrf"] = False,
+        group_by: str | None = None,
         profile: bool = False,
     ) -> Hits | list[Hits]:
         """The k best documents by MaxSim.
@@ -276,36 +292,42 @@ class ColIndex:
             exact: score every document that passes the filter; the same as recall=1.
             hybrid: True lets the 100 best by BM25 compete as well, by their MaxSim; "rrf" orders by
                 reciprocal-rank fusion of both, and a hit's score is then the fusion's. Queries must be texts.
+            group_by: a field of the metadata; each of its values counts once, by its best document, and names
+                the hit. Passages count as their documents with "passage_of".
             profile: set `hits.profile` to counters and milliseconds per stage.
         Returns: Hits (a list of Hit), or one per query.
         Raises: ShapeError, VectorError, FilterError, EncoderError, ConfigError.
         Source: MaxSim is Khattab & Zaharia 2020, eq. 3.
         """
         queries, single = inputs.as_queries(query)
-        snapshot = self._store.snapshot()
         k = inputs.checked_k(k)
-        request = Request(
-            k=max(k, N_LEXICAL) if hybrid == "rrf" else k,
-            allowed=None if where is None else snapshot.where(where),
-            recall=1.0 if exact else inputs.checked_recall(recall),
-            n_threads=self.n_threads,
-        )
-        searched = self._searcher.search(
-            snapshot, [tokens.vectors for tokens in self._query_tokens(queries)], request
-        )
-        if hybrid:
-            searched = [
-                self._searcher.with_bm25(
-                    snapshot, one, inputs.text_of(query), request, k, fuse=hybrid == "rrf"
+        tokens = [one.vectors for one in self._query_tokens(queries)]
+        texts = [inputs.text_of(one) for one in queries] if hybrid else None
+        snapshot = self._store.snapshot()
+        allowed = None if where is None else snapshot.where(where)
+
+        def best(k: int, rows: slice = slice(None)) -> list[Hits]:
+            request = Request(k, allowed, 1.0 if exact else inputs.checked_recall(recall), self.n_threads)
+            if texts is None:
+                searched = self._searcher.search(snapshot, tokens[rows], request)
+            else:
+                searched = self._searcher.hybrid(
+                    snapshot, tokens[rows], texts[rows], request, fuse=hybrid == "rrf"
                 )
-                for one, query in zip(searched, queries)
+            return [_hits(snapshot, one.ranking, one.profile if profile else None) for one in searched]
+
+        if group_by is None:
+            hits = best(k)
+        else:
+            hits = [
+                best_of_groups(lambda n, i=i: best(n, slice(i, i + 1))[0], k, group_by)  # type: ignore[misc]
+                for i in range(len(queries))
             ]
-        hits = [_hits(snapshot, one.ranking, one.profile if profile else None) for one in searched]
         return hits[0] if single else hits
 
     def audit(
         self,
-        queries: list[inputs.Query] | None = None,
+        queries: Sequence[inputs.Query] | None = None,
         k: int = 10,
         *,
         recall: float = DEFAULT_RECALL,
@@ -474,6 +496,14 @@ class ColIndex:
             next(encoded) if isinstance(query, str) else inputs.query_tokens(query, self.config.dim)
             for query in queries
         ]
+
+    def _token_spans(self) -> TokenSpans:
+        token_spans: TokenSpans | None = getattr(self.encoder, "token_spans", None)
+        if token_spans is None:
+            raise EncoderError(
+                "this encoder does not say where tokens lie (token_spans); cut the texts yourself"
+            )
+        return token_spans
 
     def _query_encoder(self) -> EncodeQueries | None:
         """What encodes texts as queries, if this index knows of an encoder."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from weakref import WeakKeyDictionary
 
@@ -89,25 +89,38 @@ class Searcher:
         run([partial(search_one, i) for i in range(len(queries))], request.n_threads)
         return [one for one in found if one is not None]
 
-    def with_bm25(
-        self, snapshot: Snapshot, found: Searched, text: str, request: Request, k: int, *, fuse: bool
+    def hybrid(
+        self,
+        snapshot: Snapshot,
+        queries: Sequence[F32],
+        texts: Sequence[str],
+        request: Request,
+        *,
+        fuse: bool,
+    ) -> list[Searched]:
+        """As `search`, with BM25's best added as candidates, or fused with BM25's order."""
+        wider = replace(request, k=max(request.k, N_LEXICAL)) if fuse else request
+        searched = self.search(snapshot, queries, wider)
+        return [self._with_bm25(snapshot, *pair, request, fuse) for pair in zip(searched, texts)]
+
+    def _with_bm25(
+        self, snapshot: Snapshot, found: Searched, text: str, request: Request, fuse: bool
     ) -> Searched:
-        """The result with BM25's best added as candidates, or fused with BM25's order."""
         profile = found.profile
         with profile.stage("bm25"):
             doc_nos, scores = snapshot.bm25(text, max(N_LEXICAL, request.k))
         if request.allowed is not None:
             kept = np.isin(doc_nos, request.allowed)
             doc_nos, scores = doc_nos[kept], scores[kept]
-        lexical = Ranking(doc_nos, scores)
         if fuse:
-            return Searched(found.query, fused([found.ranking, lexical], k), profile)
+            ranking = fused([found.ranking, Ranking(doc_nos, scores)], request.k)
+            return Searched(found.query, ranking, profile)
         new = np.setdiff1d(doc_nos, found.ranking.doc_nos)
         with profile.stage("score"):
             query = self._scorer.prepare(found.query)
             maxsim = self._scorer.score(snapshot, query, new, n_threads=request.n_threads, profile=profile)
         profile.n_candidates += len(new)
-        ranking = Ranking.joined([found.ranking, Ranking(new, maxsim)], k)
+        ranking = Ranking.joined([found.ranking, Ranking(new, maxsim)], request.k)
         return Searched(found.query, ranking, profile)
 
     def prefilter(self, model: Model) -> LearnedPrefilter:

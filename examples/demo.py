@@ -13,7 +13,7 @@ from colsearch.explain import page
 
 DATA = Path(__file__).parent / "data"
 FOLDER = Path("demo")
-N_SHOWN = 3
+N_SHOWN, N_AUDITED = 3, 300
 
 
 def main() -> None:
@@ -49,11 +49,12 @@ def report(index: ColIndex, collection: Collection) -> None:
     tokens = [index.encoder.encode_query([text]).vectors for text in texts]
     index.search(tokens[0], k=100)
     run: dict[str, list[tuple[str, float]]] = {}
-    milliseconds = []
+    milliseconds, candidates = [], []
     for query, vectors in zip(collection.queries, tokens):
         start = time.perf_counter()
-        hits = index.search(vectors, k=100)
+        hits = index.search(vectors, k=100, profile=True)
         milliseconds.append((time.perf_counter() - start) * 1e3)
+        candidates.append(hits.profile.n_candidates if hits.profile else 0)
         run[query] = [(str(hit.id), hit.score) for hit in hits]
     figures = quality(run, collection.qrels)
     info = index.info()
@@ -63,6 +64,11 @@ def report(index: ColIndex, collection: Collection) -> None:
     print(f"  recall@100   {figures['recall@100']:.3f}")
     print(f"  query time   median {statistics.median(milliseconds):.1f} ms, "
           f"p95 {sorted(milliseconds)[int(0.95 * len(milliseconds))]:.1f} ms (k=100, without encoding)")  # fmt: skip
+    if info["prefilter"]:
+        print(
+            f"  prefilter    scored {statistics.mean(candidates):,.0f} of {info['n_docs']:,} documents per query"
+        )
+        print(f"  audit        {str(index.audit(tokens[:N_AUDITED])).splitlines()[0]}")
     print(
         f"  bytes/token  {size['memory']} in memory, {size['disk']} on disk, {size['all']} with texts and all"
     )

@@ -106,3 +106,28 @@ def test_mistakes_are_one_sentence_and_exit_code_2(folder: Path) -> None:
     ):
         output = run(*arguments, code=2)
         assert output.startswith("colsearch: ") and len(output.strip().splitlines()) == 1
+
+
+def test_audit_and_optimize(folder: Path) -> None:
+    measured = json.loads(run("audit", folder / "index", "--queries", folder, "-k", 1, "--json"))
+    assert measured["recall"] == 1.0 and measured["share_scored"] == 1.0
+    assert "recall@10 1.0000" in run("audit", folder / "index")
+    assert run("optimize", folder / "index") == "nothing to do\n"
+    assert "recall is a share" in run("audit", folder / "index", "--recall", 2, code=2)
+
+
+def test_long_documents_score_as_their_best_passage(tmp_path: Path) -> None:
+    sentences = ["The Danube flows through ten countries.", "Aspirin is a drug.", "Penicillin is a mould."]
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text(
+        json.dumps({"_id": "long", "text": " ".join(sentences)}) + "\n"
+        + json.dumps({"_id": "short", "text": "A cookbook."}) + "\n"
+    )  # fmt: skip
+    index = tmp_path / "index"
+    assert json.loads(run("build", index, corpus, "--passages", 12, "--json")) == {"added": 4}
+    hits = json.loads(run("search", index, "a drug", "--group-by", "passage_of", "--json"))
+    assert [hit["id"] for hit in hits] == ["long", "short"]
+    assert hits[0]["text"] == "Aspirin is a drug." and hits[0]["metadata"]["passage"] == 1
+    with ColIndex.open(index) as opened:
+        best = opened.search("a drug", k=1)[0]
+        assert best.id == "long#1" and best.score == hits[0]["score"]
