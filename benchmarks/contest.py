@@ -77,7 +77,7 @@ class Contest:
             times = interleave(calls, n_queries, seed=seed, check=check, failures=failures, limits=limits)
             self.skipped += [{"engine": label, "why": why} for label, why in failures.items()]
             return [
-                seats[label].row(times[label], self._quality(reference, answers[label], k))
+                seats[label].row(times[label], self._quality(reference, answers[label], k), k)
                 for label in seats
                 if label in times
             ]
@@ -139,12 +139,13 @@ class Seat:
 
         return call
 
-    def row(self, times: Times, quality: Row) -> Row:
+    def row(self, times: Times, quality: Row, k: int) -> Row:
         memory = self.process.ask("memory")
         n_tokens = len(self.workload.docs)
         return {
             "workload": self.workload.about["name"],
             "n_docs": self.workload.n_docs,
+            "k": k,
             "engine": self.entrant.name,
             "build": dict(self.entrant.build),
             "knobs": self.knobs,
@@ -201,13 +202,13 @@ def build(
     return built
 
 
-def cost_at_recall(curve: Sequence[Row], recall: float, *, key: str = "cpu_median_ms") -> float | None:
+def cost_at_recall(curve: Sequence[Row], recall: float, *, measure: str = "recall@10") -> float | None:
     """Cheapest cost of an engine at a recall, read off its own curve between two of its settings.
 
     Only settings that no other setting beats on both sides are on the curve; between two of them the cost
     is interpolated in its logarithm. None beyond the best recall that the engine reached.
     """
-    points = frontier(curve, key=key)
+    points = frontier(curve, measure=measure)
     better = [point for point in points if point[0] >= recall]
     if not better:
         return None
@@ -220,10 +221,12 @@ def cost_at_recall(curve: Sequence[Row], recall: float, *, key: str = "cpu_media
     return math.exp((1 - share) * math.log(cheap) + share * math.log(dear))
 
 
-def frontier(curve: Sequence[Row], *, key: str = "cpu_median_ms") -> list[tuple[float, float]]:
-    """(recall@10, cost) of the settings worth choosing, by rising recall and cost."""
+def frontier(curve: Sequence[Row], *, measure: str = "recall@10") -> list[tuple[float, float]]:
+    """(recall, CPU milliseconds) of the settings worth choosing, by rising recall and cost."""
     points: list[tuple[float, float]] = []
-    for recall, cost in sorted(((row["recall@10"], row[key]) for row in curve), key=lambda p: (-p[0], p[1])):
+    for recall, cost in sorted(
+        ((row[measure], row["cpu_median_ms"]) for row in curve), key=lambda p: (-p[0], p[1])
+    ):
         if not points or cost < points[-1][1]:
             points.append((recall, cost))
     return points[::-1]

@@ -35,6 +35,7 @@ def build_index(
     index = ColIndex.create(folder, dim=dim, planes=tuple(planes), n_threads=n_threads)
     index.add_vectors(workload.iterate(), ids=range(workload.n_docs), texts=texts, metadata=metadata)
     index.compact()
+    index.optimize()
     return index
 
 

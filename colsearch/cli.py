@@ -226,6 +226,7 @@ def bench(
     ] = None,
     k: K = 10,
     n: Annotated[int, typer.Option("-n", help="queries at most")] = 200,
+    recall: Annotated[float, typer.Option(help="what to search with")] = DEFAULT_RECALL,
     as_json: Json = False,
 ) -> None:
     """Query times, recall against exact search, bytes, and what to change."""
@@ -234,7 +235,7 @@ def bench(
 
     with ColIndex.open(index, read_only=True) as opened:
         asked = queries_from_texts(opened, n) if queries is None else queries_from_file(queries)[:n]
-        measured = bench_index(opened, asked, k=k)
+        measured = bench_index(opened, asked, k=k, recall=recall)
     if as_json:
         _print_json(measured.to_json() | {"made_queries": queries is None})
         return

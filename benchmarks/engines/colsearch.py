@@ -12,6 +12,7 @@ def build(folder: Path, workload: Any, *, n_threads: int, planes: tuple[int, ...
     with ColIndex.create(folder, dim=workload.dim, planes=tuple(planes), n_threads=n_threads) as index:
         index.add_vectors(workload.iterate(), ids=range(workload.n_docs))
         index.compact()
+        index.optimize()
 
 
 class Engine:

@@ -20,24 +20,25 @@ def run(options: Options) -> Measured:
     config = json.loads(CONFIG.read_text(encoding="utf-8"))
     rows: list[Row] = []
     skipped: list[Row] = []
-    workloads = dict(list(config["workloads"].items())[:1]) if options.smoke else config["workloads"]
-    for name, contest in workloads.items():
+    for contest in config["contests"][: 1 if options.smoke else None]:
         entrants = [
             Entrant.from_config(engine, fields)
             for engine, fields in config["engines"].items()
             if options.wants(engine) and (not options.smoke or engine in SMOKE_ENGINES)
         ]
-        opened = Contest(workload(name, options), entrants, options.home, options.threads)
+        opened = Contest(workload(contest["workload"], options), entrants, options.home, options.threads)
         n_queries = 4 if options.smoke else contest["n_queries"]
         rows += opened.run(k=contest["k"], n_queries=n_queries, seed=options.seed)
-        skipped += [{"workload": name, **skip} for skip in opened.skipped]
+        skipped += [{"workload": contest["workload"], **skip} for skip in opened.skipped]
     return Measured([{**row, **_against_ours(row, rows)} for row in rows], config, skipped=skipped)
 
 
 def _against_ours(row: Row, rows: Sequence[Row]) -> Row:
     """This setting's cost over ours at the same recall, read off our curve."""
-    ours = [one for one in rows if one["engine"] == OURS and one["workload"] == row["workload"]]
-    cost = cost_at_recall(ours, row["recall@10"]) if ours else None
+    own = dict(by_contest(rows))[_contest(row)]
+    ours = [one for one in own if one["engine"] == OURS]
+    measure = f"recall@{row['k']}"
+    cost = cost_at_recall(ours, row[measure], measure=measure)
     return {"cpu_ratio_to_ours": row["cpu_median_ms"] / cost if cost else None}
 
 
@@ -60,17 +61,21 @@ COLUMNS = {
 def table(result: Mapping[str, Any]) -> str:
     return "\n".join(
         f"**{_title(rows)}**\n\n" + markdown_table([_readable(row) for row in rows], COLUMNS)
-        for _, rows in by_workload(result["rows"])
+        for _, rows in by_contest(result["rows"])
     )
 
 
-def by_workload(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
-    for name in dict.fromkeys(row["workload"] for row in rows):
-        yield name, [row for row in rows if row["workload"] == name]
+def by_contest(rows: Sequence[Row]) -> Iterator[tuple[tuple[str, int], list[Row]]]:
+    for contest in dict.fromkeys(_contest(row) for row in rows):
+        yield contest, [row for row in rows if _contest(row) == contest]
+
+
+def _contest(row: Row) -> tuple[str, int]:
+    return row["workload"], row["k"]
 
 
 def _title(rows: Sequence[Row]) -> str:
-    return f"{rows[0]['workload']}, {rows[0]['n_docs']:,} documents"
+    return f"{rows[0]['workload']}, {rows[0]['n_docs']:,} documents, k={rows[0]['k']}"
 
 
 def _readable(row: Row) -> Row:
@@ -102,26 +107,27 @@ def summary(result: Mapping[str, Any]) -> str:
     rows = [row for row in result["rows"] if not row["knobs"] or row["knobs"] == {"exact": True}]
     return "\n".join(
         f"**{_title(own)}**\n\n" + markdown_table([_readable(row) for row in own], SUMMARY)
-        for _, own in by_workload(rows)
+        for _, own in by_contest(rows)
     )
 
 
 def plot(result: Mapping[str, Any], path: Path) -> None:
     from benchmarks.plot import new_axes, save
 
-    groups = list(by_workload(result["rows"]))
+    groups = list(by_contest(result["rows"]))
     figure, axes = new_axes(len(groups))
-    for axis, (_, rows) in zip(axes, groups):
+    for axis, ((_, k), rows) in zip(axes, groups):
+        measure = f"recall@{k}"
         for engine in dict.fromkeys(row["engine"] for row in rows):
             own = [row for row in rows if row["engine"] == engine]
-            front = frontier(own)
+            front = frontier(own, measure=measure)
             (line,) = axis.plot(
                 *zip(*front), marker="o", label=engine, linewidth=2.5 if engine == OURS else 1
             )
-            beaten = [(row["recall@10"], row["cpu_median_ms"]) for row in own]
+            beaten = [(row[measure], row["cpu_median_ms"]) for row in own]
             axis.scatter(*zip(*beaten), s=10, color=line.get_color(), alpha=0.4)
         axis.set(
-            title=_title(rows), xlabel="recall@10 of exact MaxSim", ylabel="CPU ms per query", yscale="log"
+            title=_title(rows), xlabel=f"{measure} of exact MaxSim", ylabel="CPU ms per query", yscale="log"
         )
         axis.legend(fontsize=7)
     save(figure, path)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from colsearch.config import DEFAULT_RECALL
 from colsearch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class IndexBench:
         exact_ms: median wall time of the same queries with `exact=True`.
         recall: (estimate, low, high) of recall@k against `exact=True`, with its 95 % bootstrap interval.
         stage_ms: mean wall time per stage.
-        n_scored: mean number of documents that were scored.
+        n_candidates: mean number of documents that were scored.
         bytes_per_token: "memory", "disk" and "all", as `ColIndex.info` has them.
         advice: sentences that say what to change, most rewarding first; empty when all is well.
     """
@@ -44,7 +45,7 @@ class IndexBench:
     exact_ms: float
     recall: tuple[float, float, float]
     stage_ms: Mapping[str, float]
-    n_scored: float
+    n_candidates: float
     bytes_per_token: Mapping[str, float]
     advice: Sequence[str]
 
@@ -66,7 +67,7 @@ class IndexBench:
             f"exact=True        p50 {self.exact_ms:.2f} ms",
             f"stages, mean ms   {stages}",
             f"recall@{self.k:<10} {self.recall[0]:.4f} ({low:.4f}-{high:.4f}) of exact search",
-            f"scored            {self.n_scored:,.0f} documents a query",
+            f"scored            {self.n_candidates:,.0f} documents a query",
             f"bytes per token   {sizes}",
         ]
         return "\n".join([*lines, *(f"- {said}" for said in self.advice or ["nothing to change"])])
@@ -77,14 +78,14 @@ def bench_index(
     queries: Sequence[Query],
     *,
     k: int = 10,
-    recall: float | None = None,
+    recall: float = DEFAULT_RECALL,
     seed: int = 0,
 ) -> IndexBench:
     """Time every query in default and in exact search, in turns, and compare what they find.
 
     Args:
         queries: texts or token vectors; a hundred or more give a useful interval.
-        recall: the promise to search with; the index's default if not given.
+        recall: what to search with, as for `ColIndex.search`.
         seed: of the bootstrap.
     Raises: ConfigError: if there are no queries, or nothing to search.
     """
@@ -92,11 +93,10 @@ def bench_index(
         raise ConfigError("bench needs at least one query; give --queries FILE, one query a line")
     if not len(index):
         raise ConfigError(f"{index.path} is empty, so there is nothing to measure")
-    options: dict[str, Any] = {} if recall is None else {"recall": recall}
     for query in queries[:N_WARMUPS]:
-        index.search(query, k=k, **options)
+        index.search(query, k=k, recall=recall)
         index.search(query, k=k, exact=True)
-    samples = [_sample(index, query, k, options) for query in queries]
+    samples = [_sample(index, query, k, recall) for query in queries]
     stages = sorted({stage for sample in samples for stage in sample.stage_ms})
     stage_ms = {stage: float(np.mean([s.stage_ms.get(stage, 0.0) for s in samples])) for stage in stages}
     wall_ms, cpu_ms = (_percentiles([getattr(s, kind) for s in samples]) for kind in ("wall_ms", "cpu_ms"))
@@ -112,7 +112,7 @@ def bench_index(
         exact_ms=float(np.median([sample.exact_ms for sample in samples])),
         recall=estimate,
         stage_ms=stage_ms,
-        n_scored=float(np.mean([sample.n_scored for sample in samples])),
+        n_candidates=float(np.mean([sample.n_candidates for sample in samples])),
         bytes_per_token=dict(info["bytes_per_token"]),
         advice=advice(
             wall_ms=wall_ms, cpu_ms=cpu_ms, stage_ms=stage_ms, recall=estimate, promise=recall, info=info
@@ -126,13 +126,13 @@ class _Sample:
     cpu_ms: float
     exact_ms: float
     recall: float
-    n_scored: int
+    n_candidates: int
     stage_ms: Mapping[str, float]
 
 
-def _sample(index: ColIndex, query: Query, k: int, options: Mapping[str, Any]) -> _Sample:
+def _sample(index: ColIndex, query: Query, k: int, recall: float) -> _Sample:
     cpu, wall = time.process_time(), time.perf_counter()
-    hits = index.search(query, k=k, profile=True, **options)
+    hits = index.search(query, k=k, profile=True, recall=recall)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     started = time.perf_counter()
     exact = index.search(query, k=k, exact=True)
@@ -145,7 +145,7 @@ def _sample(index: ColIndex, query: Query, k: int, options: Mapping[str, Any]) -
         cpu * 1e3,
         exact_s * 1e3,
         min(1.0, found),
-        profile.n_scored if profile else 0,
+        profile.n_candidates if profile else 0,
         dict(profile.stage_ms) if profile else {},
     )
 
@@ -156,14 +156,14 @@ def advice(
     cpu_ms: Mapping[str, float],
     stage_ms: Mapping[str, float],
     recall: tuple[float, float, float],
-    promise: float | None,
+    promise: float,
     info: Mapping[str, Any],
 ) -> list[str]:
     """What the figures say should change, most rewarding first."""
     said = []
     if info.get("optimize_due"):
         said.append(f"{info['optimize_due']}: call `index.optimize()`, then measure again")
-    if promise is not None and recall[2] < promise:
+    if recall[2] < promise:
         said.append(
             f"recall {recall[0]:.3f} is below the promised {promise}: call `index.optimize()`, then measure again"
         )

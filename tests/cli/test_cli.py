@@ -83,7 +83,7 @@ def test_bench_of_an_index_of_vectors_takes_vectors(tmp_path: Path) -> None:
     assert "--queries FILE.npy" in run("bench", tmp_path / "index", code=2)
     np.save(tmp_path / "queries.npy", rng.standard_normal((4, 2, 8)))
     measured = json.loads(run("bench", tmp_path / "index", "--queries", tmp_path / "queries.npy", "--json"))
-    assert measured["n_queries"] == 4 and measured["n_scored"] == 5
+    assert measured["n_queries"] == 4 and measured["n_candidates"] == 5
     np.save(tmp_path / "flat.npy", np.zeros((4, 8)))
     assert "shape (4, 8)" in run("bench", tmp_path / "index", "--queries", tmp_path / "flat.npy", code=2)
 
