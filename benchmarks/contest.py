@@ -19,8 +19,8 @@ from benchmarks.protocol import Timed, Times, interleave, mean_interval
 from benchmarks.result import Row
 from benchmarks.workload import Workload
 
-# Ours takes seconds; who takes longer than this to index some thousand documents is reported so.
-BUILD_LIMIT_S = 1_800
+# Ours takes seconds. Generous, since it is wall time and the machine may be busy; who takes longer is reported so.
+BUILD_LIMIT_S = 7_200
 
 
 @dataclass(frozen=True, slots=True)
