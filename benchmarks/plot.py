@@ -5,7 +5,7 @@ from typing import Any
 
 
 def new_axes(n: int, *, width: float = 5.5, height: float = 4.0) -> tuple[Any, list[Any]]:
-    """A figure with n axes side by side."""
+    """A figure with n axes, two a row."""
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -15,13 +15,18 @@ def new_axes(n: int, *, width: float = 5.5, height: float = 4.0) -> tuple[Any, l
     )
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, n, figsize=(width * n, height), squeeze=False)
-    return figure, list(axes[0])
+    n_columns = min(n, 2)
+    n_rows = -(-n // n_columns)
+    size = (width * n_columns, height * n_rows)
+    figure, axes = pyplot.subplots(n_rows, n_columns, figsize=size, squeeze=False)
+    for unused in axes.flat[n:]:
+        unused.remove()
+    return figure, list(axes.flat[:n])
 
 
 def save(figure: Any, path: Path) -> None:
     from matplotlib import pyplot
 
     figure.tight_layout()
-    figure.savefig(path, format="svg", metadata={"Date": None}, facecolor="white")
+    figure.savefig(path, format="svg", metadata={"Date": None}, facecolor="white", bbox_inches="tight")
     pyplot.close(figure)

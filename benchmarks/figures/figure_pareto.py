@@ -30,10 +30,10 @@ def run(options: Options) -> Measured:
         n_queries = 4 if options.smoke else contest["n_queries"]
         rows += opened.run(k=contest["k"], n_queries=n_queries, seed=options.seed)
         skipped += [{"workload": contest["workload"], **skip} for skip in opened.skipped]
-    return Measured([{**row, **_against_ours(row, rows)} for row in rows], config, skipped=skipped)
+    return Measured([{**row, **against_ours(row, rows)} for row in rows], config, skipped=skipped)
 
 
-def _against_ours(row: Row, rows: Sequence[Row]) -> Row:
+def against_ours(row: Row, rows: Sequence[Row]) -> Row:
     """This setting's cost over ours at the same recall, read off our curve."""
     own = dict(by_contest(rows))[_contest(row)]
     ours = [one for one in own if one["engine"] == OURS]
@@ -103,11 +103,13 @@ SUMMARY = {
 
 
 def summary(result: Mapping[str, Any]) -> str:
-    """Each engine with its defaults, on each workload: the table for a first page."""
+    """Each engine with its defaults, on the contests that are meant for a first page."""
+    shown = [(one["workload"], one["k"]) for one in result["config"]["contests"] if one.get("first_page")]
     rows = [row for row in result["rows"] if not row["knobs"] or row["knobs"] == {"exact": True}]
     return "\n".join(
         f"**{_title(own)}**\n\n" + markdown_table([_readable(row) for row in own], SUMMARY)
-        for _, own in by_contest(rows)
+        for contest, own in by_contest(rows)
+        if contest in shown
     )
 
 
@@ -115,21 +117,23 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
     from benchmarks.plot import new_axes, save
 
     groups = list(by_contest(result["rows"]))
+    engines = list(dict.fromkeys(row["engine"] for row in result["rows"]))
+    styles = dict(zip(engines, ((f"C{i % 10}", "os^vDP"[i // 10]) for i in range(len(engines)))))
     figure, axes = new_axes(len(groups))
     for axis, ((_, k), rows) in zip(axes, groups):
         measure = f"recall@{k}"
         for engine in dict.fromkeys(row["engine"] for row in rows):
             own = [row for row in rows if row["engine"] == engine]
-            front = frontier(own, measure=measure)
-            (line,) = axis.plot(
-                *zip(*front), marker="o", label=engine, linewidth=2.5 if engine == OURS else 1
-            )
+            color, marker = styles[engine]
+            front = zip(*frontier(own, measure=measure))
+            axis.plot(*front, marker=marker, color=color, label=engine, linewidth=3 if engine == OURS else 1)
             beaten = [(row[measure], row["cpu_median_ms"]) for row in own]
-            axis.scatter(*zip(*beaten), s=10, color=line.get_color(), alpha=0.4)
+            axis.scatter(*zip(*beaten), s=10, color=color, alpha=0.4)
         axis.set(
             title=_title(rows), xlabel=f"{measure} of exact MaxSim", ylabel="CPU ms per query", yscale="log"
         )
-        axis.legend(fontsize=7)
+    handles = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels())}
+    figure.legend(handles.values(), handles.keys(), loc="upper center", bbox_to_anchor=(0.5, 0), ncols=5)
     save(figure, path)
 
 

@@ -162,10 +162,10 @@ def advice(
     """What the figures say should change, most rewarding first."""
     said = []
     if info.get("optimize_due"):
-        said.append(f"{info['optimize_due']}: call `index.optimize()`, then measure again")
+        said.append(f"{info['optimize_due']}: run `colsearch optimize`, then measure again")
     if recall[2] < promise:
         said.append(
-            f"recall {recall[0]:.3f} is below the promised {promise}: call `index.optimize()`, then measure again"
+            f"recall {recall[0]:.3f} is below the promised {promise}: run `colsearch optimize`, then measure again"
         )
     total = sum(stage_ms.values())
     if total and stage_ms.get("encode", 0.0) > 0.5 * total:

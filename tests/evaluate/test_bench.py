@@ -52,7 +52,7 @@ FINE = {
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"info": {"optimize_due": "no prefilter yet"}}, "no prefilter yet: call `index.optimize()`"),
+        ({"info": {"optimize_due": "no prefilter yet"}}, "no prefilter yet: run `colsearch optimize`"),
         ({"promise": 0.995}, "below the promised 0.995"),
         ({"stage_ms": {"encode": 9.0, "score": 1.0}}, "encoding the query takes 90%"),
         ({"wall_ms": {"p50": 3.0, "p95": 3.1}}, "waits 2.0 ms without computing"),
