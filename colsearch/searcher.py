@@ -15,13 +15,14 @@ from colsearch.errors import DamagedError
 from colsearch.fronted import Fronted, prefilter_files
 from colsearch.hybrid import N_LEXICAL, fused
 from colsearch.planning import scans
-from colsearch.prefilters import N_CANDIDATES, Calibration, LearnedPrefilter, walk
+from colsearch.prefilters import Calibration, LearnedPrefilter, walk
 from colsearch.scorer import Ranking, Scorer, searchable
 from colsearch.store import Container, LiveSegment, Model, Snapshot
 from colsearch.types import F32, I64, Profile
 from colsearch_kernels.pool import run
 
-# Where a walk needs more candidates than were fetched, so many times as many are.
+# Candidates fetched at first, and how many times as many where a walk needs more.
+_FIRST_CANDIDATES, _FIRST_PER_HIT = 1024, 32
 _MORE = 8
 # Of the candidates, those that are scored again with all planes.
 _MIN_REFINED = 32
@@ -174,7 +175,7 @@ class Searcher:
             documents.scorer(prepared, n_planes=n_planes, n_threads=request.n_threads, profile=profile)
             for n_planes in (1, None)
         )
-        n = max(N_CANDIDATES, _MORE * request.k)
+        n = max(_FIRST_CANDIDATES, _FIRST_PER_HIT * request.k)
         while True:
             with profile.stage("prefilter"):
                 rows, estimates = documents.candidates(fronted, query, n, request.allowed)

@@ -1,6 +1,6 @@
 """Documents and queries -> one vector each -> FAISS -> candidates whose order is close to MaxSim's."""
 
-from colsearch.prefilters.calibration import DEPTHS, N_CANDIDATES, Calibration, Rehearsal
+from colsearch.prefilters.calibration import DEPTHS, Calibration, Rehearsal
 from colsearch.prefilters.fitting import MIN_DOCS, fit
 from colsearch.prefilters.learned import LearnedPrefilter
 from colsearch.prefilters.sampling import gather, join, token_runs, word_runs
@@ -10,7 +10,6 @@ from colsearch.prefilters.walk import Walk, walk
 __all__ = [
     "DEPTHS",
     "MIN_DOCS",
-    "N_CANDIDATES",
     "Calibration",
     "LearnedPrefilter",
     "Rehearsal",

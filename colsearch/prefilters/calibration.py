@@ -17,7 +17,7 @@ DEPTHS = (10, 100)
 # Of the misses that a recall allows, the share that may show on the queries of the calibration, which are
 # made of documents and are easier than real ones (recall .982 where .995 was measured, at the worst).
 _SAFETY = 0.5
-N_CANDIDATES = 4096
+_N_CANDIDATES = 4096
 _AT_ONCE = 16
 _NONE = np.empty(0, np.float32)
 _GRID = np.arange(-1.0, 8.25, 0.25, dtype=np.float32)
@@ -73,10 +73,10 @@ class Rehearsal:
             )
             for i, scores in enumerate(rows, first):
                 vector, baseline = self._vectors[i]
-                found, products = index.search(vector, N_CANDIDATES, among)
+                found, products = index.search(vector, _N_CANDIDATES, among)
                 estimates = np.concatenate([self._candidates[i][0], products + np.float32(baseline)])
                 true = np.concatenate([self._candidates[i][1], scores[found]])
-                order = np.argsort(-estimates, kind="stable")[:N_CANDIDATES]
+                order = np.argsort(-estimates, kind="stable")[:_N_CANDIDATES]
                 self._candidates[i] = estimates[order], true[order]
                 best = np.concatenate([self._bests[i], scores[among]])
                 self._bests[i] = -np.sort(-best)[: max(DEPTHS)]

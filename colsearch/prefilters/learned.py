@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 import colsearch_kernels as kernels
 from colsearch.errors import DamagedError
-from colsearch.prefilters.features import summed_features
+from colsearch.prefilters.features import token_features
 from colsearch.prefilters.vector_index import VectorIndex, quantize
 from colsearch.types import F32, I64, U8
 
@@ -51,9 +51,9 @@ class LearnedPrefilter:
 
     def embed_query(self, tokens: F32) -> tuple[F32, float]:
         """A query's vector (n_dims,), and what to add to a product with it to estimate MaxSim."""
-        [features] = summed_features([tokens], self.landmarks)
+        features = token_features(tokens, self.landmarks).sum(axis=0)
         [vector] = kernels.product(features[None], self.projection)
-        return vector, float(np.sum(features * self.baseline))
+        return vector, float((features * self.baseline).sum())
 
     def embed_documents(self, codes: kernels.Codes, ordinals: I64, n_threads: int) -> F32:
         """(n, n_dims) float32 vectors; a document without tokens gets zeros."""

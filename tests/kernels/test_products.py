@@ -10,7 +10,7 @@ from colsearch_kernels.products import product
 
 
 @settings(max_examples=40, deadline=None)
-@given(n=st.integers(0, 5), m=st.integers(0, 40), k=st.integers(0, 40), seed=st.integers(0, 2**32 - 1))
+@given(n=st.integers(0, 11), m=st.integers(0, 40), k=st.integers(0, 40), seed=st.integers(0, 2**32 - 1))
 def test_product_is_the_matrix_product(n: int, m: int, k: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     left, right = rng.standard_normal((n, m), np.float32), rng.standard_normal((m, k), np.float32)
