@@ -21,6 +21,9 @@ from colsearch.prefilters.features import token_features
 from colsearch.prefilters.vector_index import VectorIndex, quantize
 from colsearch.types import F32, I64, U8
 
+_ARRAYS = frozenset(
+    {"landmarks", "projection", "baseline", "probes", "probe_scales", "probe_means", "solver", "centroids"}
+)
 # Documents embedded at once: their targets take 16 MB at 4,096 probes.
 _BLOCK_DOCS = 1024
 
@@ -97,6 +100,9 @@ class LearnedPrefilter:
 
         Raises: DamagedError: if shapes do not fit together, or a number is not finite.
         """
+        missing = _ARRAYS - arrays.keys()
+        if missing:
+            raise DamagedError(f"{name} lacks {', '.join(sorted(missing))}: it is no model of this prefilter")
         n_landmarks, n_probes = arrays["landmarks"].shape[-1], len(arrays["probe_scales"])
         n_features, n_dims = n_landmarks + dim + 1, 2 * len(arrays["centroids"])
         shapes = {

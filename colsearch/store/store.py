@@ -7,17 +7,19 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from threading import RLock
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from colsearch.errors import (
     ConfigError,
     DamagedError,
+    FormatError,
     IndexClosedError,
     IndexExistsError,
     IndexNotFoundError,
@@ -37,6 +39,7 @@ from colsearch.store.snapshot import LiveSegment, Model, Snapshot
 from colsearch.types import DocId
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 VERIFY = ("auto", "full", "off")
 MODEL_SUFFIX = ".model"
 _OWN_NAME = re.compile(r"[0-9a-f]{32}\.(seg|pre|model)|[0-9a-f]+-[0-9a-f]+\.tmp")
@@ -143,14 +146,15 @@ class Store:
             # Opened inside the transaction: no writer can commit a merge meanwhile.
             files = {name: self.open_segment(name) for name in names}
             row = connection.execute("SELECT name, notes FROM models WHERE current = 1").fetchone()
-            model = None if row is None else self._current_model(*row)
+            model = None if row is None else self._derived(partial(self._current_model, *row))
+            made = connection.execute("SELECT segment, model, name FROM prefilters").fetchall()
             prefilters = {
-                segment: self._open_prefilter(name, segment, of)
-                for segment, of, name in connection.execute("SELECT segment, model, name FROM prefilters")
+                segment: self._derived(partial(self._open_prefilter, name, segment, of))
+                for segment, of, name in made
                 if model is not None and of == model.name and segment in files
             }
         self._files = files
-        self._prefilters = {file.path.name: file for file in prefilters.values()}
+        self._prefilters = {file.path.name: file for file in prefilters.values() if file}
         tombstones = np.array(dead, np.int64)
         parts = []
         for segment in files.values():
@@ -257,6 +261,14 @@ class Store:
                 connection.execute("DELETE FROM prefilters WHERE model <> ?", (name,))
             self.changed()
             collect(self)
+
+    def _derived(self, open_file: Callable[[], T]) -> T | None:
+        """What can be made again: where it is damaged or gone, searches scan until a write makes it anew."""
+        try:
+            return open_file()
+        except (DamagedError, FormatError, FileNotFoundError) as error:
+            _log.warning("%s: searching without a prefilter file: %s", self.path, error)
+            return None
 
     def _current_model(self, name: object, notes: str) -> Model:
         path = self._own(self.models_folder, name, MODEL_SUFFIX)

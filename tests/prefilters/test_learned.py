@@ -143,3 +143,31 @@ def test_a_document_repeated_many_times_is_searched_right(tmp_path: Path) -> Non
         hits = index.search(one, k=5)
         assert [hit.id for hit in hits] == [0, 1, 2, 3, 4]
         assert len({hit.score for hit in hits}) == 1
+
+
+@pytest.mark.parametrize("kind", ["*.model", "*.pre"])
+@pytest.mark.parametrize("damage", ["flipped", "gone", "foreign"])
+def test_damaged_prefilter_files_cost_speed_and_no_hit(tmp_path: Path, kind: str, damage: str) -> None:
+    kinds = draw_kinds(0)
+    [query] = draw_queries(1, 12, kinds)
+    with ColIndex.create(tmp_path / "index", dim=DIM) as index:
+        index.add_vectors(cluster_documents(3_000, 7, kinds))
+        exact = [(hit.id, hit.score) for hit in index.search(query, exact=True)]
+    [path, *_] = (tmp_path / "index").glob(f"*/{kind}")
+    content = bytearray(path.read_bytes())
+    path.chmod(0o644)
+    if damage == "gone":
+        path.unlink()
+    elif damage == "flipped":
+        content[len(content) // 2] ^= 4
+        path.write_bytes(content)
+    else:
+        [other, *_] = (tmp_path / "index").glob("*/*.seg")
+        path.write_bytes(other.read_bytes())
+    with ColIndex.open(tmp_path / "index") as index:
+        assert [(hit.id, hit.score) for hit in index.search(query)] == exact
+        assert not index.check().ok
+        assert index.optimize()
+        assert index.check(deep=True).ok
+        hits = index.search(query, profile=True)
+        assert hits.profile is not None and hits.profile.n_candidates < 3_000
