@@ -89,7 +89,10 @@ def contents(figures: Mapping[str, Figure], page: Path, results: Path) -> str:
 
 def provenance(result: Mapping[str, Any]) -> str:
     machine = result["machine"]
-    skipped = "; ".join(f"{item['engine']} skipped: {item['why']}" for item in result["skipped"])
+    skipped = "; ".join(
+        f"{item['engine']} skipped{' on ' + item['workload'] if 'workload' in item else ''}: {item['why']}"
+        for item in result["skipped"]
+    )
     lines = [
         f"<sub>`{result['command']}`, {result['duration_s']:.0f} s, {result['threads']} thread(s), "
         f"seed {result['seed']}, {machine['cpu']} ({machine['n_cpus']} CPUs), "

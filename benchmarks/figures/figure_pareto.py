@@ -21,16 +21,29 @@ def run(options: Options) -> Measured:
     rows: list[Row] = []
     skipped: list[Row] = []
     for contest in config["contests"][: 1 if options.smoke else None]:
+        left_out = reasons_to_leave_out(contest, config["engines"], options)
         entrants = [
             Entrant.from_config(engine, fields)
             for engine, fields in config["engines"].items()
-            if options.wants(engine) and (not options.smoke or engine in SMOKE_ENGINES)
+            if engine not in left_out
         ]
         opened = Contest(workload(contest["workload"], options), entrants, options.home, options.threads)
         n_queries = 4 if options.smoke else contest["n_queries"]
         rows += opened.run(k=contest["k"], n_queries=n_queries, seed=options.seed)
-        skipped += [{"workload": contest["workload"], **skip} for skip in opened.skipped]
+        left = [{"engine": engine, "why": why} for engine, why in left_out.items()]
+        skipped += [{"workload": contest["workload"], **skip} for skip in [*opened.skipped, *left]]
     return Measured([{**row, **against_ours(row, rows)} for row in rows], config, skipped=skipped)
+
+
+def reasons_to_leave_out(
+    contest: Mapping[str, Any], engines: Sequence[str], options: Options
+) -> dict[str, str]:
+    """Engine -> why it does not take part, so that none is missing without a word."""
+    reasons = dict(contest.get("left_out", {}))
+    reasons |= {engine: "not among --engines" for engine in engines if not options.wants(engine)}
+    if options.smoke:
+        reasons |= {engine: "smoke run" for engine in engines if engine not in SMOKE_ENGINES}
+    return reasons
 
 
 def against_ours(row: Row, rows: Sequence[Row]) -> Row:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.figures.figure_pareto import FIGURE, against_ours, plot
+from benchmarks.figure import Options
+from benchmarks.figures.figure_pareto import FIGURE, against_ours, plot, reasons_to_leave_out
 
 
 def row(engine: str, share: float, cpu_ms: float, *, k: int = 10, **knobs: object) -> dict[str, object]:
@@ -41,6 +42,15 @@ def test_where_we_never_reach_a_peers_recall_there_is_no_ratio() -> None:
     better = row("peer", 1.0, 1.0)
     assert against_ours(better, [ROWS[0], better])["cpu_ratio_to_ours"] is None
     assert against_ours(better, [better])["cpu_ratio_to_ours"] is None
+
+
+def test_who_does_not_take_part_is_named_with_the_reason() -> None:
+    contest = {"left_out": {"big": "too big"}}
+    options = Options(home=Path(), engines=("ours", "big"))
+    assert reasons_to_leave_out(contest, ["ours", "big", "other"], options) == {
+        "big": "too big",
+        "other": "not among --engines",
+    }
 
 
 def test_the_first_page_shows_defaults_of_its_contests_and_the_full_table_everything(tmp_path: Path) -> None:
