@@ -13,6 +13,7 @@ from colsearch import readers
 from colsearch.config import DEFAULT_RECALL
 from colsearch.errors import ColsearchError, ConfigError
 from colsearch.index import ColIndex
+from colsearch.store import check_folder, repair_folder
 from colsearch.types import Hits
 
 app = typer.Typer(
@@ -260,18 +261,18 @@ def info(index: Index, as_json: Json = False) -> None:
 def check(
     index: Index,
     deep: Annotated[bool, typer.Option(help="also compare SQLite with the segments")] = False,
-    repair: Annotated[bool, typer.Option(help="rebuild SQLite's tables from the segments")] = False,
+    repair: Annotated[bool, typer.Option(help="keep what is good, rebuild SQLite from it")] = False,
     as_json: Json = False,
 ) -> None:
     """Verify every checksum; exit code 1 if something is wrong."""
-    # Not read-only: SQLite checks its text index by a statement that counts as a write.
-    with ColIndex.open(index) as opened:
-        report = opened.check(deep=deep, repair=repair)
+    report = repair_folder(index) if repair else check_folder(index, deep=deep)
     if as_json:
         _print_json(report.to_json())
     else:
         for line in [*report.repaired, *report.problems]:
             typer.echo(line)
+        for id in report.damaged_ids:
+            typer.echo(f"{'lost' if repair else 'damaged'}: document {id!r}")
         typer.echo("ok" if report.ok else f"{len(report.problems)} problems")
     if not report.ok:
         raise typer.Exit(1)

@@ -303,8 +303,7 @@ class ColIndex:
         k = inputs.checked_k(k)
         tokens = [one.vectors for one in self._query_tokens(queries)]
         texts = [inputs.text_of(one) for one in queries] if hybrid else None
-        snapshot = self._store.snapshot()
-        allowed = None if where is None else snapshot.where(where)
+        snapshot, allowed = self._store.filtered(where)
 
         def best(k: int, rows: slice = slice(None)) -> list[Hits]:
             request = Request(k, allowed, 1.0 if exact else inputs.checked_recall(recall), self.n_threads)
@@ -361,8 +360,8 @@ class ColIndex:
         An id given twice counts once; a document without tokens is left out.
         Raises: UnknownIdError if an id is not in the index.
         """
-        snapshot = self._store.snapshot()
-        doc_nos = np.unique(snapshot.find([inputs.checked_id(one) for one in ids]))
+        snapshot, found = self._store.located([inputs.checked_id(one) for one in ids])
+        doc_nos = np.unique(found)
         [tokens] = self._query_tokens([query])
         scores = self._scorer.score(
             snapshot, self._scorer.prepare(tokens.vectors), doc_nos,
@@ -375,8 +374,7 @@ class ColIndex:
 
         Raises: UnknownIdError if the id is not in the index; DocumentError if it has no tokens.
         """
-        snapshot = self._store.snapshot()
-        doc_nos = snapshot.find([inputs.checked_id(id)])
+        snapshot, doc_nos = self._store.located([inputs.checked_id(id)])
         [tokens] = self._query_tokens([query])
         aligned = self._scorer.align(snapshot, self._scorer.prepare(tokens.vectors), int(doc_nos[0]))
         if aligned is None:
@@ -416,7 +414,7 @@ class ColIndex:
         return self._store.snapshot().n_docs
 
     def __contains__(self, id: object) -> bool:
-        return isinstance(id, str | int) and bool(len(self._store.snapshot().find([id], missing_ok=True)))
+        return isinstance(id, str | int) and bool(len(self._store.located([id], missing_ok=True)[1]))
 
     def __iter__(self) -> Iterator[DocId]:
         """The ids, in the order in which the documents were added."""
@@ -427,8 +425,8 @@ class ColIndex:
 
         Raises: UnknownIdError if the id is not in the index.
         """
-        snapshot = self._store.snapshot()
-        return snapshot.documents(snapshot.find([inputs.checked_id(id)]))[0]
+        snapshot, doc_nos = self._store.located([inputs.checked_id(id)])
+        return snapshot.documents(doc_nos)[0]
 
     def info(self) -> dict[str, Any]:
         """What the index holds and costs, as JSON-ready figures.

@@ -1,8 +1,9 @@
 """Codes on disk: segments, commits, documents."""
 
 from colsearch.store.build import Build
-from colsearch.store.check import CheckReport, check, repair
+from colsearch.store.check import CheckReport, check, check_folder
 from colsearch.store.container import Container
+from colsearch.store.repair import repair, repair_folder
 from colsearch.store.segment import DocumentBatch, Segment
 from colsearch.store.snapshot import LiveSegment, Model, Snapshot
 from colsearch.store.store import Store
@@ -18,5 +19,7 @@ __all__ = [
     "Snapshot",
     "Store",
     "check",
+    "check_folder",
     "repair",
+    "repair_folder",
 ]

@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from colsearch.errors import DuplicateIdError
-from colsearch.store.database import rows_in
+from colsearch.store.catalog import read_catalog
+from colsearch.store.database import numbers_of
 from colsearch.store.rows import delete_staged, insert_documents
 from colsearch.store.segment import DocumentBatch, Segment, write_segment
 from colsearch.store.snapshot import id_key
@@ -46,9 +47,7 @@ class Build:
         self._stack.enter_context(self._store.write_lock())
         try:
             with self._store.database.reading() as connection:
-                [self._visible] = connection.execute(
-                    "SELECT value FROM state WHERE key = 'visible'"
-                ).fetchone()
+                self._visible = read_catalog(connection).visible
                 [last] = connection.execute("SELECT max(doc_no) FROM documents").fetchone()
             if not self._resume:
                 delete_staged(self._store)
@@ -120,7 +119,9 @@ class Build:
     def _written(self) -> tuple[str, int, Segment | None]:
         if not self._batches:
             return "", 0, None
-        name, n_bytes = write_segment(self._store.segments_folder, self._batches, self._next_doc_no)
+        name, n_bytes = write_segment(
+            self._store.segments_folder, self._batches, self._next_doc_no, self._store.settings
+        )
         segment = Segment(self._store.segments_folder / name, verify="off")
         self._next_doc_no += segment.n_docs
         self._batches, self._buffer_bytes, self._buffered = [], 0, {}
@@ -134,13 +135,14 @@ class Build:
                 raise DuplicateIdError(f"id {id!r} comes twice in this call; nothing was added")
             keys[key] = id
         with self._store.database.reading() as connection:
-            sql = "SELECT id, doc_no FROM documents WHERE id IN ({})"
-            for key, doc_no in rows_in(connection, sql, list(keys)):
-                if doc_no > self._visible:
-                    raise DuplicateIdError(f"id {keys[key]!r} comes twice in this call; nothing was added")
-                if not self._replace:
-                    raise DuplicateIdError(
-                        f"id {keys[key]!r} is in the index already; use update to replace it; nothing was added"
-                    )
-                self._replaced.append(doc_no)
+            found = numbers_of(connection, list(keys))
+        for key, doc_no in found:
+            if doc_no > self._visible:
+                raise DuplicateIdError(f"id {keys[key]!r} comes twice in this call; nothing was added")
+            if not self._replace:
+                raise DuplicateIdError(
+                    f"id {keys[key]!r} is in the index already; use update to replace it; nothing was added"
+                )
+        self._store.snapshot().confirm(dict(found))
+        self._replaced += [doc_no for _, doc_no in found]
         self._buffered |= keys

@@ -1,21 +1,24 @@
-"""Compare every checksum, and SQLite with the segments; rebuild SQLite's tables from the segments."""
+"""Compare every checksum, and SQLite with the segments."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from colsearch.errors import ColsearchError, DamagedError
-from colsearch.store.container import BLOCK_BYTES, Container
-from colsearch.store.filter import field_rows
-from colsearch.store.rows import index_documents
+from colsearch.errors import ColsearchError, DamagedError, IndexNotFoundError
+from colsearch.store.catalog import Catalog, read_catalog
+from colsearch.store.check_tables import check_tables
+from colsearch.store.container import Container
+from colsearch.store.prefilter_file import open_prefilter
 from colsearch.store.segment import Segment
-from colsearch.store.snapshot import LiveSegment, id_key
-from colsearch.types import DocId, Document
+from colsearch.store.snapshot import id_key
+from colsearch.types import DocId
 
 if TYPE_CHECKING:
     from colsearch.store.store import Store
@@ -29,6 +32,8 @@ class CheckReport:
         n_files, n_documents: looked at.
         problems: one sentence each, naming file, block or document.
         damaged_ids: documents whose stored bytes are wrong.
+        unnamed_files: files that no commit names: left by a write that was killed, which the next write
+            removes; or newer than an index.sqlite that was put back from a copy.
         repaired: what `repair` did.
     """
 
@@ -36,6 +41,7 @@ class CheckReport:
     n_documents: int = 0
     problems: list[str] = field(default_factory=list)
     damaged_ids: list[DocId] = field(default_factory=list)
+    unnamed_files: list[str] = field(default_factory=list)
     repaired: list[str] = field(default_factory=list)
 
     @property
@@ -46,70 +52,92 @@ class CheckReport:
         return asdict(self) | {"ok": self.ok}
 
 
+def check_folder(path: str | os.PathLike[str], *, deep: bool = False) -> CheckReport:
+    """Check an index that may be too damaged to be opened.
+
+    Raises: IndexNotFoundError.
+    """
+    from colsearch.store.store import Store
+
+    folder = Path(path)
+    if not folder.is_dir():
+        raise IndexNotFoundError(f"no index at {folder}")
+    store = Store(folder, read_only=not os.access(folder, os.W_OK), verify="auto")
+    try:
+        return check(store, deep=deep)
+    finally:
+        store.close()
+
+
 def check(store: Store, *, deep: bool = False) -> CheckReport:
-    """Verify all checksums; deep also compares SQLite's ids, metadata and structure with the segments."""
+    """Verify all checksums; deep also compares SQLite's tables with the segments, row by row."""
     report = CheckReport()
-    _check_files(store, report)
-    if not report.problems:
-        _check_ids(store, report)
-        if deep:
-            _check_tables(store, report)
+    try:
+        with store.database.reading() as connection:
+            catalog = read_catalog(connection)
+            _check_files(store, catalog, report)
+            if report.ok:
+                _check_ids(store, report)
+    except (DamagedError, FileNotFoundError) as error:
+        if isinstance(error, IndexNotFoundError):
+            raise
+        report.problems.append(str(error))
+    if report.ok and deep:
+        report.problems += check_tables(store)
     return report
 
 
-def _check_files(store: Store, report: CheckReport) -> None:
-    with store.database.reading() as connection:
-        segments = [name for (name,) in connection.execute("SELECT name FROM segments WHERE staged = 0")]
-        others = [
-            (store.segments_folder, name) for (name,) in connection.execute("SELECT name FROM prefilters")
-        ]
-        others += [(store.models_folder, name) for (name,) in connection.execute("SELECT name FROM models")]
-    for folder, name in [(store.segments_folder, name) for name in segments] + others:
+def _check_files(store: Store, catalog: Catalog, report: CheckReport) -> None:
+    known = set(store.staged_names())
+
+    def look(path: Path, check_one: Callable[[Path], list[str]]) -> None:
+        known.add(path.name)
         report.n_files += 1
         try:
-            file = Container(folder / name, verify="off")
-            for block in file.damaged_blocks():
-                report.problems.append(
-                    f"{name}: block {block} (section {file.section_of(block)!r}) is damaged"
-                )
-            if name in segments and report.problems:
-                report.damaged_ids += _hit_documents(Segment(folder / name, verify="off"))
-            elif name in segments:
-                report.n_documents += Segment(folder / name, verify="off").n_docs
+            report.problems += check_one(path)
         except FileNotFoundError:
-            report.problems.append(f"{name}: the file is missing")
+            report.problems.append(f"{path.name}: the file is missing")
         except ColsearchError as error:
             report.problems.append(str(error))
 
+    for row in catalog.segments:
+        look(store.own(store.segments_folder, row.name, ".seg"), partial(_check_segment, report))
+    for (segment, model), name in catalog.prefilters.items():
+        path = store.own(store.segments_folder, name, ".pre")
+        look(path, lambda p: _damaged_blocks(open_prefilter(p, segment, model, verify="off")))  # noqa: B023
+    if catalog.model is not None:
+        path = store.own(store.models_folder, catalog.model[0], ".model")
+        look(path, lambda p: _damaged_blocks(Container(p, verify="off")))
+    for folder in (store.segments_folder, store.models_folder):
+        report.unnamed_files += sorted(path.name for path in folder.iterdir() if path.name not in known)
 
-def _hit_documents(segment: Segment) -> list[DocId]:
-    """Ids of the documents that own a byte of a damaged block."""
-    damaged = set(segment.file.damaged_blocks())
-    hit = []
-    for ordinal in range(segment.n_docs):
-        start, stop = int(segment.offsets[ordinal]), int(segment.offsets[ordinal + 1])
-        for i, plane in enumerate(segment.planes):
-            base = segment.file.first_block(f"plane{i}")
-            row_bytes = plane.shape[1]
-            blocks = range(
-                base + start * row_bytes // BLOCK_BYTES, base + (stop * row_bytes - 1) // BLOCK_BYTES + 1
-            )
-            if damaged.intersection(blocks):
-                hit.append(segment.id(ordinal))
-                break
-    return hit
+
+def _check_segment(report: CheckReport, path: Path) -> list[str]:
+    file = Container(path, verify="off")
+    problems, blocks = _damaged_blocks(file), file.damaged_blocks()
+    try:
+        segment = Segment(path, verify="off", any_widths=bool(blocks))
+        report.n_documents += segment.n_docs
+        for ordinal in segment.damaged_documents(blocks):
+            report.damaged_ids.append(segment.id(int(ordinal)))
+    except DamagedError as error:
+        # Most often what follows from a damaged block.
+        problems.append(str(error))
+    return problems
+
+
+def _damaged_blocks(file: Container) -> list[str]:
+    return [
+        f"{file.path.name}: block {block} (section {file.section_of(block)!r}) is damaged"
+        for block in file.damaged_blocks()
+    ]
 
 
 def _check_ids(store: Store, report: CheckReport) -> None:
+    """Every id in SQLite against the segments', those of an unfinished build among them."""
     with store.database.reading() as connection:
-        # Above the visible documents are those of an unfinished build, which nobody sees.
-        said = dict(
-            connection.execute(
-                "SELECT doc_no, id FROM documents"
-                " WHERE doc_no <= (SELECT value FROM state WHERE key = 'visible')"
-            )
-        )
-    held = {doc_no: id_key(document.id) for doc_no, document in _live_documents(store)}
+        said = dict(connection.execute("SELECT doc_no, id FROM documents"))
+    held = {doc_no: id_key(id) for doc_no, id in _live_ids(store)}
     for doc_no in sorted(said.keys() | held.keys()):
         if said.get(doc_no) != held.get(doc_no):
             report.problems.append(
@@ -117,84 +145,10 @@ def _check_ids(store: Store, report: CheckReport) -> None:
             )
 
 
-def _check_tables(store: Store, report: CheckReport) -> None:
-    with store.database.locked() as connection:
-        for (line,) in connection.execute("PRAGMA integrity_check").fetchall():
-            if line != "ok":
-                report.problems.append(f"SQLite: {line}")
-    with store.database.reading() as connection:
-        found: dict[int, set[tuple[Any, ...]]] = {}
-        for path, kind, value, doc_no in connection.execute("SELECT path, kind, value, doc_no FROM fields"):
-            found.setdefault(doc_no, set()).add((path, kind, value))
-    for doc_no, document in _live_documents(store):
-        if found.get(doc_no, set()) != field_rows(document.metadata):
-            report.problems.append(
-                f"document {document.id!r}: its metadata in SQLite differ from the segment's"
-            )
-    expected = _text_rows(store)
-    sql = (
-        "SELECT id FROM texts_docsize WHERE id <= (SELECT value FROM state WHERE key = 'visible') ORDER BY id"
-    )
-    with store.database.reading() as connection:
-        size = [doc_no for (doc_no,) in connection.execute(sql)]
-    if size != expected:
-        report.problems.append("the text index covers other documents than the segments hold")
-    if store.read_only:
-        return
-    try:
-        with store.database.locked() as connection:
-            connection.execute("INSERT INTO texts (texts) VALUES ('integrity-check')")
-    except DamagedError as error:
-        report.problems.append(f"text index: {error}")
-
-
-def _text_rows(store: Store) -> list[int]:
-    rows = []
+def _live_ids(store: Store) -> Iterator[tuple[int, DocId]]:
     for part in store.snapshot().parts:
-        # Dead documents leave the text index when their segment is rewritten.
-        rows += [int(n) for n in part.segment.doc_nos[_with_text(part.segment)]]
-    return rows
-
-
-def _with_text(segment: Segment) -> list[int]:
-    return [o for o in range(segment.n_docs) if segment.has_text[o] and segment.blob("texts", o)]
-
-
-def _live_documents(store: Store) -> Iterator[tuple[int, Document]]:
-    for part in store.snapshot().parts:
-        for ordinal in _ordinals(part):
-            yield int(part.segment.doc_nos[ordinal]), part.segment.document(int(ordinal))
-
-
-def _ordinals(part: LiveSegment) -> Any:
-    return np.arange(part.segment.n_docs) if part.live is None else np.flatnonzero(part.live)
-
-
-def repair(store: Store) -> CheckReport:
-    """Rebuild ids, metadata fields and the text index from the segments, and drop damaged prefilters."""
-    report = CheckReport()
-    with store.write_lock():
-        with store.database.writing() as connection:
-            _rebuild(connection, store)
-            connection.execute("DELETE FROM prefilters")
-            connection.execute("DELETE FROM models")
-        store.changed()
-        report.repaired.append("ids, metadata and text index rebuilt from the segments; prefilter dropped")
-    after = check(store, deep=True)
-    after.repaired = report.repaired
-    return after
-
-
-def _rebuild(connection: sqlite3.Connection, store: Store) -> None:
-    connection.execute("DELETE FROM documents")
-    connection.execute("DELETE FROM fields")
-    connection.execute("INSERT INTO texts (texts) VALUES ('delete-all')")
-    for part in store.snapshot().parts:
-        index_documents(
-            connection,
-            (
-                (int(part.segment.doc_nos[o]), part.segment.document(int(o)))
-                for o in range(part.segment.n_docs)
-            ),
-        )
-    connection.execute("DELETE FROM documents WHERE doc_no IN (SELECT doc_no FROM tombstones)")
+        ordinals = np.arange(part.segment.n_docs) if part.live is None else np.flatnonzero(part.live)
+        yield from ((int(part.segment.doc_nos[o]), part.segment.id(int(o))) for o in ordinals)
+    for name in store.staged_names():
+        segment = store.open_segment(name)
+        yield from ((int(segment.doc_nos[o]), segment.id(o)) for o in range(segment.n_docs))

@@ -5,17 +5,19 @@ import os
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from colsearch.errors import DamagedError, FormatError, IndexNotFoundError, StorageError
 from colsearch.store import disk
+from colsearch.store.catalog import seal
 
 FILE_NAME = "index.sqlite"
 # What a killed `create` leaves: the file before it gets its name, and SQLite's journal of it.
 UNFINISHED_NAMES = (f"{FILE_NAME}.new", f"{FILE_NAME}.new-journal")
+JOURNAL_NAME = f"{FILE_NAME}-journal"
 FORMAT_VERSION = 1
 _CHUNK = 500
 # A rollback journal, not WAL: a closed WAL database does not open in a read-only folder. With it a commit is
@@ -50,8 +52,10 @@ class Database:
         self._pid = -1
 
     @classmethod
-    def create(cls, folder: Path, settings: dict[str, Any]) -> "Database":
-        """A new file with the schema, made durable before it gets its name."""
+    def create(
+        cls, folder: Path, settings: dict[str, Any], fill: Callable[[sqlite3.Connection], None] | None = None
+    ) -> "Database":
+        """A new file with the schema, and what `fill` writes, made durable before it gets its name."""
         for name in UNFINISHED_NAMES:
             disk.remove(folder / name)
         temporary = folder / UNFINISHED_NAMES[0]
@@ -62,8 +66,11 @@ class Database:
                 connection.executescript(f"BEGIN; {SCHEMA} COMMIT;")
                 connection.execute("BEGIN")
                 connection.executemany("INSERT INTO state VALUES (?, ?)", rows.items())
+                if fill is not None:
+                    fill(connection)
+                seal(connection)
                 connection.execute("COMMIT")
-        except sqlite3.DatabaseError as error:
+        except sqlite3.Error as error:
             raise _translated(error, temporary) from error
         temporary.replace(folder / FILE_NAME)
         return cls(folder, read_only=False)
@@ -74,8 +81,11 @@ class Database:
         with self._lock:
             try:
                 yield self._connected()
-            except sqlite3.DatabaseError as error:
+            except sqlite3.Error as error:
                 raise _translated(error, self.path) from error
+            except UnicodeDecodeError as error:
+                # SQLite's own messages quote what it read.
+                raise DamagedError(f"{self.path}: {error}; run `colsearch check --repair`") from None
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -97,6 +107,7 @@ class Database:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
+                seal(connection)
                 connection.execute("COMMIT")
             finally:
                 if connection.in_transaction:
@@ -126,15 +137,19 @@ class Database:
             raise IndexNotFoundError(f"no index at {self.path.parent}: {FILE_NAME} is missing") from None
         if not stat.S_ISREG(status.st_mode):
             raise DamagedError(f"{self.path} is not a plain file")
-        journal = self.path.with_name(f"{FILE_NAME}-journal")
+        journal = self.path.with_name(JOURNAL_NAME)
         # A hot journal of a killed writer must be rolled back, which a read-only connection cannot do.
         mode = "ro" if self._read_only and not (journal.exists() and os.access(self.path, os.W_OK)) else "rw"
         uri = f"{self.path.absolute().as_uri()}?mode={mode}"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=30)
-        connection.execute("PRAGMA synchronous = EXTRA")
-        connection.execute("PRAGMA trusted_schema = OFF")
-        connection.execute("PRAGMA cell_size_check = ON")
-        self._check_version(connection)
+        try:
+            connection.execute("PRAGMA synchronous = EXTRA")
+            connection.execute("PRAGMA trusted_schema = OFF")
+            connection.execute("PRAGMA cell_size_check = ON")
+            self._check_version(connection)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _check_version(self, connection: sqlite3.Connection) -> None:
@@ -147,14 +162,23 @@ class Database:
             )
 
 
-def rows_in(connection: sqlite3.Connection, sql: str, values: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
-    """Run a query with `IN ({})` over any number of values, in chunks."""
-    for start in range(0, len(values), _CHUNK):
-        chunk = list(values[start : start + _CHUNK])
-        yield from connection.execute(sql.format(",".join("?" * len(chunk))), chunk)
+def numbers_of(connection: sqlite3.Connection, keys: Sequence[str]) -> list[tuple[str, int]]:
+    """Key and number of the documents that have one of these `id_key`s, however many.
+
+    Raises: DamagedError: if SQLite gives anything but strings and integers.
+    """
+    found = []
+    for start in range(0, len(keys), _CHUNK):
+        chunk = keys[start : start + _CHUNK]
+        marks = ",".join("?" * len(chunk))
+        rows = connection.execute(f"SELECT id, doc_no FROM documents WHERE id IN ({marks})", chunk).fetchall()
+        if any((type(key), type(doc_no)) != (str, int) for key, doc_no in rows):
+            raise DamagedError(f"{FILE_NAME}: an id or a number of a document has another type")
+        found += rows
+    return found
 
 
-def _translated(error: sqlite3.DatabaseError, path: Path) -> Exception:
+def _translated(error: sqlite3.Error, path: Path) -> Exception:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY,
                 sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM):  # fmt: skip

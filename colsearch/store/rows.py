@@ -24,7 +24,7 @@ def insert_documents(
     """Enter a segment and all its documents."""
     row = (int(segment.doc_nos[0]), name, segment.n_docs, segment.n_tokens, n_bytes, int(staged))
     connection.execute("INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?)", row)
-    index_documents(connection, _numbered(segment, np.arange(segment.n_docs)))
+    index_documents(connection, numbered(segment, np.arange(segment.n_docs)))
 
 
 def index_documents(connection: sqlite3.Connection, documents: Iterable[tuple[int, Document]]) -> None:
@@ -40,7 +40,7 @@ def index_documents(connection: sqlite3.Connection, documents: Iterable[tuple[in
 
 def forget_documents(connection: sqlite3.Connection, segment: Segment, ordinals: I64) -> None:
     """Take documents out of the field and text indexes."""
-    for doc_no, document in _numbered(segment, ordinals):
+    for doc_no, document in numbered(segment, ordinals):
         keys = [(*row, doc_no) for row in field_rows(document.metadata)]
         connection.executemany(
             "DELETE FROM fields WHERE path = ? AND kind = ? AND value = ? AND doc_no = ?", keys
@@ -85,6 +85,6 @@ def collect(store: Store) -> None:
                 disk.remove(path)
 
 
-def _numbered(segment: Segment, ordinals: I64) -> Iterator[tuple[int, Document]]:
+def numbered(segment: Segment, ordinals: I64) -> Iterator[tuple[int, Document]]:
     for ordinal in ordinals:
         yield int(segment.doc_nos[ordinal]), segment.document(int(ordinal))

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from colsearch.store.container import Container, Section
 from colsearch.types import I32, I64, U8, DocId, Document
 
 SUFFIX = ".seg"
+Settings: TypeAlias = dict[str, Any]
 _COPY_TOKENS = 1 << 18
 
 
@@ -42,7 +43,9 @@ class DocumentBatch:
     spans: I32 | None = None
 
 
-def write_segment(folder: Path, batches: Sequence[DocumentBatch], first_doc_no: int) -> tuple[str, int]:
+def write_segment(
+    folder: Path, batches: Sequence[DocumentBatch], first_doc_no: int, settings: Settings
+) -> tuple[str, int]:
     """Write the documents of the batches as one segment; returns its file name and size in bytes."""
     doclens = np.concatenate([batch.doclens for batch in batches])
     offsets = np.concatenate([[0], np.cumsum(doclens)]).astype(np.int64)
@@ -66,7 +69,7 @@ def write_segment(folder: Path, batches: Sequence[DocumentBatch], first_doc_no: 
             np.full((int(b.doclens.sum()), 2), -1, np.int32) if b.spans is None else b.spans for b in batches
         ]
         sections.append(Section.of("spans", packed_spans(np.concatenate(spans))))
-    return container.write(folder, SUFFIX, sections, {"kind": "segment"})
+    return container.write(folder, SUFFIX, sections, {"kind": "segment", "settings": settings})
 
 
 def write_merged(folder: Path, parts: Sequence["Segment"], kept: Sequence[I64]) -> tuple[str, int]:
@@ -95,7 +98,8 @@ def write_merged(folder: Path, parts: Sequence["Segment"], kept: Sequence[I64]) 
     if any(segment.has_spans for segment, _ in pieces):
         spans = [segment.spans(int(row)) for segment, rows in pieces for row in rows]
         sections.append(Section.of("spans", packed_spans(np.concatenate(spans))))
-    return container.write(folder, SUFFIX, sections, {"kind": "segment"})
+    meta = {"kind": "segment", "settings": parts[0].settings}
+    return container.write(folder, SUFFIX, sections, meta)
 
 
 class Segment:
@@ -108,14 +112,19 @@ class Segment:
         planes, widths: the code planes as `DocumentBatch` has them; call `verify` before reading them.
     """
 
-    def __init__(self, path: Path, *, verify: str = "auto") -> None:
+    def __init__(self, path: Path, *, verify: str = "auto", any_widths: bool = False) -> None:
+        """any_widths: for a repair, which leaves out the documents of a damaged block of widths."""
         self.name = path.name
         self.file = Container(path, verify=verify)
+        # Of the index: the codes mean nothing without them, and SQLite has no checksums of its own.
+        self.settings: Settings = self.file.meta.get("settings", {})
         self.offsets: I64 = self.file.array("offsets", "<i8", (None,))
         self.doc_nos: I64 = self.file.array("doc_nos", "<i8", (None,))
         self.n_docs = len(self.doc_nos)
+        if self.file.meta.get("kind") != "segment" or not isinstance(self.settings, dict) or not self.n_docs:
+            raise DamagedError(f"{path} is not a segment, or has no documents")
         self._check_offsets("offsets", self.offsets, None)
-        if self.n_docs and (self.doc_nos[0] < 0 or (np.diff(self.doc_nos) <= 0).any()):
+        if self.doc_nos[0] < 0 or (self.doc_nos[1:] <= self.doc_nos[:-1]).any():
             raise DamagedError(f"{path}: document numbers do not ascend")
         self.n_tokens = int(self.offsets[-1])
         n_planes = sum(f"plane{i}" in self.file for i in range(8))
@@ -126,7 +135,7 @@ class Segment:
             self.file.array(f"width{i}", "<u2", (self.n_tokens,)) for i in range(n_planes)
         )
         # As integers, the float16s that are infinite, NaN or negative are all from 0x7C00 on.
-        if not n_planes or any((width >= 0x7C00).any() for width in self.widths):
+        if not n_planes or not (any_widths or all((width < 0x7C00).all() for width in self.widths)):
             raise DamagedError(f"{path}: a grid width is not a finite, positive float16")
         self.has_text: U8 = self.file.array("has_text", "|u1", (self.n_docs,))
         self._blobs = {name: self._blob_arrays(name) for name in ("ids", "texts", "metadata")}
@@ -151,18 +160,51 @@ class Segment:
         empty: NDArray[np.bool_] = self.offsets[1:] == self.offsets[:-1]
         return empty if empty.any() else None
 
+    def damaged_documents(self, blocks: Sequence[int]) -> I64:
+        """Ordinals of the documents that own a byte of these blocks.
+
+        Raises: DamagedError: if one of the blocks tells where documents are, so that none can be trusted.
+        """
+        bounds: dict[str, tuple[I64, int]] = {
+            name: (offsets, 1) for name, (offsets, _) in self._blobs.items()
+        }
+        bounds |= {f"plane{i}": (self.offsets, plane.shape[1]) for i, plane in enumerate(self.planes)}
+        bounds |= {f"width{i}": (self.offsets, 2) for i in range(len(self.widths))}
+        if self.has_spans:
+            bounds["spans"] = self.offsets, 2 * self._spans.dtype.itemsize
+        hit = np.zeros(self.n_docs, bool)
+        for block in blocks:
+            name = self.file.section_of(block)
+            if name not in bounds:
+                raise DamagedError(f"{self.file.path}: block {block} of section {name!r} is damaged")
+            offsets, row_bytes = bounds[name]
+            start = (block - self.file.first_block(name)) * container.BLOCK_BYTES
+            starts, stops = offsets[:-1] * row_bytes, offsets[1:] * row_bytes
+            hit |= (starts < start + container.BLOCK_BYTES) & (stops > start)
+        return np.flatnonzero(hit)
+
     def document(self, ordinal: int) -> Document:
         """Id, text and metadata as the segment holds them."""
+        text = self.blob("texts", ordinal) if self.has_text[ordinal] else None
+        metadata = self._json("metadata", ordinal)
+        if not isinstance(metadata, dict):
+            raise DamagedError(f"{self.file.path}: the metadata of document {ordinal} are no mapping")
         try:
-            text = self.blob("texts", ordinal).decode() if self.has_text[ordinal] else None
-            return Document(self.id(ordinal), text, json.loads(self.blob("metadata", ordinal)))
-        except (ValueError, RecursionError) as error:
-            raise DamagedError(f"{self.file.path}: document {ordinal} is malformed ({error})") from None
+            return Document(self.id(ordinal), None if text is None else text.decode(), metadata)
+        except UnicodeDecodeError as error:
+            raise DamagedError(f"{self.file.path}: the text of document {ordinal}: {error}") from None
 
     def id(self, ordinal: int) -> DocId:
-        value = json.loads(self.blob("ids", ordinal))
-        if not isinstance(value, str | int):
-            raise DamagedError(f"{self.file.path}: document {ordinal} has the id {value!r}")
+        value = self._json("ids", ordinal)
+        if not isinstance(value, str | int) or isinstance(value, bool):
+            raise DamagedError(f"{self.file.path}: document {ordinal} has the id {value!r:.80}")
+        return value
+
+    def _json(self, name: str, ordinal: int) -> object:
+        try:
+            value: object = json.loads(self.blob(name, ordinal))
+        except (ValueError, RecursionError) as error:
+            raise DamagedError(f"{self.file.path}: document {ordinal}, {name}: {error}") from None
         return value
 
     def blob(self, name: str, ordinal: int) -> bytes:
@@ -189,7 +231,12 @@ class Segment:
 
     def _check_offsets(self, name: str, offsets: I64, end: int | None) -> None:
         wrong_length = name == "offsets" and len(offsets) != self.n_docs + 1
-        if wrong_length or offsets[0] != 0 or (np.diff(offsets) < 0).any() or end not in (None, offsets[-1]):
+        if (
+            wrong_length
+            or offsets[0] != 0
+            or (offsets[1:] < offsets[:-1]).any()
+            or end not in (None, offsets[-1])
+        ):
             raise DamagedError(f"{self.file.path}: section {name!r} is not a list of ascending offsets")
 
     def _span_dtype(self) -> str:

@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colsearch.errors import DamagedError, UnknownIdError
+from colsearch.store.catalog import doc_nos
 from colsearch.store.container import Container
-from colsearch.store.database import Database, rows_in
+from colsearch.store.database import Database, numbers_of
 from colsearch.store.filter import compile_where
 from colsearch.store.segment import Segment
 from colsearch.types import F32, I32, I64, DocId, Document
 
 _WORD = re.compile(r"\w+")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 MAX_QUERY_WORDS = 1024
 
 
@@ -95,18 +97,30 @@ class Snapshot:
         Raises: UnknownIdError: naming the first id that no live document has.
         """
         keys = [id_key(id) for id in ids]
+        wanted = [key for key in dict.fromkeys(keys) if not _LONE_SURROGATE.search(key)]
         with self._database.reading() as connection:
-            found = {
-                key: doc_no
-                for key, doc_no in rows_in(
-                    connection, "SELECT id, doc_no FROM documents WHERE id IN ({})", list(dict.fromkeys(keys))
-                )
-                if doc_no < self.next_doc_no
-            }
+            numbers = numbers_of(connection, wanted)
+        found = {key: doc_no for key, doc_no in numbers if doc_no < self.next_doc_no}
         missing = [id for id, key in zip(ids, keys) if key not in found]
         if missing and not missing_ok:
             raise UnknownIdError(f"the index holds no document with id {missing[0]!r}")
+        self.confirm(found)
         return np.array([found[key] for key in keys if key in found], np.int64)
+
+    def confirm(self, doc_nos: Mapping[str, int]) -> None:
+        """Compare what SQLite says of ids with the segments' own copy.
+
+        Args:
+            doc_nos: of `id_key`s.
+        Raises: DamagedError: if a segment gives the document another id, or it is dead.
+        """
+        for key, part, ordinal in zip(doc_nos, *self.locate(np.array(list(doc_nos.values()), np.int64))):
+            live, segment = self.parts[part].live, self.parts[part].segment
+            if segment.blob("ids", int(ordinal)) != key.encode() or not (live is None or live[ordinal]):
+                raise DamagedError(
+                    f"{self._database.path} leads from id {key} to another document; "
+                    "run `colsearch check --repair`"
+                )
 
     def locate(self, doc_nos: I64) -> tuple[I64, I64]:
         """Part number and ordinal of each document."""
@@ -141,8 +155,8 @@ class Snapshot:
         sql, values = compile_where(where)
         with self._database.reading() as connection:
             # Sorted here: an ORDER BY would make SQLite merge the terms of a long $or row by row.
-            doc_nos = np.fromiter((row[0] for row in connection.execute(sql, values)), np.int64)
-        return self._live(np.unique(doc_nos))
+            matching = np.unique(doc_nos(connection.execute(sql, values)))
+        return self._live(matching)
 
     def bm25(self, query: str, k: int) -> tuple[I64, F32]:
         """The k best live documents by BM25 over their texts: doc_nos and scores, best first."""

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from colsearch.errors import (
 )
 from colsearch.store import container, disk, merging
 from colsearch.store.build import Build
+from colsearch.store.catalog import SegmentRow, read_catalog
 from colsearch.store.container import Array, Container, Section
 from colsearch.store.database import FILE_NAME, UNFINISHED_NAMES, Database
 from colsearch.store.lock import WriterLock
@@ -36,7 +37,7 @@ from colsearch.store.prefilter_file import open_prefilter, write_prefilter
 from colsearch.store.rows import collect
 from colsearch.store.segment import Segment
 from colsearch.store.snapshot import LiveSegment, Model, Snapshot
-from colsearch.types import DocId
+from colsearch.types import I64, DocId
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -67,12 +68,7 @@ class Store:
         self._snapshot: tuple[int, int, Snapshot] | None = None
         self._own_writes = 0
         self._closed = False
-        with self.database.reading() as connection:
-            row = connection.execute("SELECT value FROM state WHERE key = 'settings'").fetchone()
-        try:
-            self.settings: dict[str, Any] = json.loads(row[0])
-        except (TypeError, ValueError):
-            raise DamagedError(f"{path}: the settings in SQLite are unreadable") from None
+        self.settings: dict[str, Any] = {}
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], settings: dict[str, Any]) -> Store:
@@ -98,7 +94,7 @@ class Store:
             # The last fsync may be what failed: an index that may not last must not stay.
             disk.remove(folder / FILE_NAME)
             raise StorageError(error.errno, f"cannot create {folder}: {error.strerror}") from error
-        return cls(folder, read_only=False, verify="auto")
+        return cls._opened(folder, read_only=False, verify="auto")
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, read_only: bool = False, verify: str = "auto") -> Store:
@@ -109,8 +105,16 @@ class Store:
         folder = Path(path)
         if not folder.is_dir():
             raise IndexNotFoundError(f"no index at {folder}; make one with ColIndex.create")
-        store = cls(folder, read_only=read_only or not os.access(folder, os.W_OK), verify=verify)
-        store.snapshot()
+        return cls._opened(folder, read_only=read_only or not os.access(folder, os.W_OK), verify=verify)
+
+    @classmethod
+    def _opened(cls, folder: Path, *, read_only: bool, verify: str) -> Store:
+        store = cls(folder, read_only=read_only, verify=verify)
+        try:
+            store.snapshot()
+        except BaseException:
+            store.close()
+            raise
         return store
 
     def close(self) -> None:
@@ -139,40 +143,80 @@ class Store:
 
     def _read_snapshot(self) -> Snapshot:
         with self.database.reading() as connection:
-            [visible] = connection.execute("SELECT value FROM state WHERE key = 'visible'").fetchone()
-            rows = connection.execute("SELECT name FROM segments WHERE staged = 0 ORDER BY first_doc_no")
-            names = [name for (name,) in rows]
-            dead = [n for (n,) in connection.execute("SELECT doc_no FROM tombstones ORDER BY doc_no")]
+            catalog = read_catalog(connection)
             # Opened inside the transaction: no writer can commit a merge meanwhile.
-            files = {name: self.open_segment(name) for name in names}
-            row = connection.execute("SELECT name, notes FROM models WHERE current = 1").fetchone()
-            model = None if row is None else self._derived(partial(self._current_model, *row))
-            made = connection.execute("SELECT segment, model, name FROM prefilters").fetchall()
+            files = {row.name: self._listed(row, catalog.settings) for row in catalog.segments}
+            model = (
+                None if catalog.model is None else self._derived(partial(self._current_model, *catalog.model))
+            )
             prefilters = {
                 segment: self._derived(partial(self._open_prefilter, name, segment, of))
-                for segment, of, name in made
+                for (segment, of), name in catalog.prefilters.items()
                 if model is not None and of == model.name and segment in files
             }
-        self._files = files
+        self.settings, self._files = catalog.settings, files
         self._prefilters = {file.path.name: file for file in prefilters.values() if file}
-        tombstones = np.array(dead, np.int64)
-        parts = []
+        parts, last = [], -1
         for segment in files.values():
-            first, last = np.searchsorted(tombstones, [segment.doc_nos[0], segment.doc_nos[-1] + 1])
-            parts.append(LiveSegment(segment, tombstones[first:last], prefilters.get(segment.name)))
-        return Snapshot(self.database, parts, int(visible), model)
+            if segment.doc_nos[0] <= last or segment.doc_nos[-1] > catalog.visible:
+                raise DamagedError(f"{segment.file.path}: its documents' numbers are another segment's")
+            last = segment.doc_nos[-1]
+            bounds = np.searchsorted(catalog.tombstones, [segment.doc_nos[0], last + 1])
+            dead = catalog.tombstones[slice(*bounds)]
+            parts.append(LiveSegment(segment, dead, prefilters.get(segment.name)))
+        return Snapshot(self.database, parts, catalog.visible, model)
+
+    def _listed(self, row: SegmentRow, settings: dict[str, Any]) -> Segment:
+        segment = self.open_segment(row.name)
+        found = SegmentRow(segment.name, int(segment.doc_nos[0]), segment.n_docs, segment.n_tokens)
+        if found != row or segment.settings != settings:
+            raise DamagedError(
+                f"{segment.file.path} is not the segment that {self.database.path} describes; "
+                "run `colsearch check --repair`"
+            )
+        return segment
+
+    def filtered(self, where: Mapping[str, Any] | None) -> tuple[Snapshot, I64 | None]:
+        """The newest snapshot, and the sorted doc_nos that match in it: both of the same commit.
+
+        Raises: FilterError.
+        """
+        self._check_open()
+        with self._cache_lock, self.database.reading():
+            snapshot = self.snapshot()
+            return snapshot, None if where is None else snapshot.where(where)
+
+    def located(self, ids: Sequence[DocId], *, missing_ok: bool = False) -> tuple[Snapshot, I64]:
+        """The newest snapshot, and the doc_nos that the ids have in it, in their order.
+
+        Raises: UnknownIdError: naming the first id that no live document has.
+        """
+        self._check_open()
+        with self._cache_lock, self.database.reading():
+            snapshot = self.snapshot()
+            return snapshot, snapshot.find(ids, missing_ok=missing_ok)
 
     def open_segment(self, name: str) -> Segment:
         """A segment by its file name, checked to be one of ours."""
         if name in self._files:
             return self._files[name]
-        return Segment(self._own(self.segments_folder, name, ".seg"), verify=self._verify)
+        return Segment(self.own(self.segments_folder, name, ".seg"), verify=self._verify)
 
     def is_own_file(self, path: Path) -> bool:
         """Whether the index wrote this file: a plain file with one of our names."""
         return bool(_OWN_NAME.fullmatch(path.name)) and stat.S_ISREG(path.lstat().st_mode)
 
-    def _own(self, folder: Path, name: object, suffix: str) -> Path:
+    def staged_names(self) -> list[str]:
+        """Segments of an unfinished build, which nobody sees."""
+        with self.database.reading() as connection:
+            rows = connection.execute("SELECT name FROM segments WHERE staged = 1 ORDER BY first_doc_no")
+            return [name for (name,) in rows]
+
+    def own(self, folder: Path, name: object, suffix: str) -> Path:
+        """The path of a file that SQLite names.
+
+        Raises: DamagedError: if the name is not one that the index gives.
+        """
         if not isinstance(name, str) or not _OWN_NAME.fullmatch(name) or not name.endswith(suffix):
             raise DamagedError(f"{self.database.path} names the file {name!r:.80}, which is not one of ours")
         return folder / name
@@ -271,14 +315,14 @@ class Store:
             return None
 
     def _current_model(self, name: object, notes: str) -> Model:
-        path = self._own(self.models_folder, name, MODEL_SUFFIX)
+        path = self.own(self.models_folder, name, MODEL_SUFFIX)
         if self._model is not None and (self._model.name, self._model.notes) == (name, notes):
             return self._model
         self._model = Model(Container(path, verify="full"), notes)
         return self._model
 
     def _open_prefilter(self, name: str, segment: str, model: str) -> Container:
-        path = self._own(self.segments_folder, name, PREFILTER_SUFFIX)
+        path = self.own(self.segments_folder, name, PREFILTER_SUFFIX)
         return self._prefilters.get(name) or open_prefilter(path, segment, model, verify=self._verify)
 
     def _check_open(self) -> None:

@@ -1,0 +1,106 @@
+"""`repair` after any damage: what is provably good stays, what is lost is named, and the index works again."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from colsearch import ColIndex
+from colsearch.errors import DamagedError
+from colsearch.store import repair_folder
+from colsearch.store.container import Container
+from colsearch.store.segment import Segment
+from tests.torture import damage, world
+from tests.torture.children import run_in_child
+from tests.torture.damage import SQLITE, Damage
+from tests.torture.test_damage import Subject
+
+
+@pytest.fixture(scope="module")
+def subject(memory: Path) -> Subject:
+    return Subject(memory)
+
+
+def repaired_wrongly(case: Damage, path: Path, subject: Subject) -> str | None:
+    """What is wrong with the index after a repair, if anything."""
+    expected = _provably_good(case, path, subject)
+    report = repair_folder(path)
+    if not report.ok:
+        return f"check says {report.problems}"
+    with ColIndex.open(path, n_threads=1, verify="full") as index:
+        kept = {id: index.get(id).metadata["version"] for id in index}
+        if problem := world.mismatch(index, kept):
+            return problem
+    lost = {id for id in expected if kept.get(id) != expected[id]}
+    if lost:
+        return f"{lost} were good and are gone; {report.repaired}"
+    unnamed = {id for id in subject.state if id not in kept} - set(report.damaged_ids)
+    if unnamed:
+        return f"{unnamed} are gone and not named"
+    world.assert_writer_works(path, kept)
+    return None
+
+
+def _provably_good(case: Damage, path: Path, subject: Subject) -> world.State:
+    """Live documents of which no byte is damaged, by a reading of the blocks that is not the repair's."""
+    if not case.name.endswith(".seg"):
+        return subject.state
+    whole = Segment(path.parent / "whole" / case.name)
+    own = {whole.id(n) for n in range(whole.n_docs)}
+    others = {id: version for id, version in subject.state.items() if id not in own}
+    if case.content is None or len(case.content) != len(subject.files[case.name]):
+        return others
+    before = subject.files[case.name]
+    places = [n for n, (one, other) in enumerate(zip(before, case.content)) if one != other]
+    if any(_section(whole.file, place) not in {"plane0", "plane1"} for place in places):
+        return others
+    return {
+        id: version for id, version in subject.state.items() if id not in own or not _hit(whole, id, places)
+    }
+
+
+def _section(file: Container, place: int) -> str:
+    return file.section_of((place - 4 * 4096) // 4096) if place >= 4 * 4096 else "header"
+
+
+def _hit(segment: Segment, id: str | int, places: list[int]) -> bool:
+    ordinal = next(n for n in range(segment.n_docs) if segment.id(n) == id)
+    tokens = segment.offsets[ordinal], segment.offsets[ordinal + 1]
+    for i, plane in enumerate(segment.planes):
+        start = 4 * 4096 + segment.file.first_block(f"plane{i}") * 4096
+        first, last = (start + int(n) * plane.shape[1] for n in tokens)
+        if any(first // 4096 <= place // 4096 <= (last - 1) // 4096 for place in places):
+            return True
+    return False
+
+
+def test_a_repair_keeps_all_that_is_good_and_names_the_rest(scratch, subject):
+    n_cases = int(os.environ.get("COLSEARCH_REPAIR_CASES", "80"))
+
+    def cases(numbers: range) -> list[str]:
+        wrong = []
+        for number in numbers:
+            case = damage.draw(number, subject.files, subject.stale)
+            if case.kind == "stale file" and case.name == SQLITE:
+                # An older state, and as such undamaged.
+                continue
+            path = subject.folder / "repaired"
+            shutil.rmtree(path, ignore_errors=True)
+            path.mkdir()
+            case.apply(subject.files, path)
+            problem = repaired_wrongly(case, path, subject)
+            if problem is not None:
+                wrong.append(f"case {number}, {case}: {problem}")
+        return wrong
+
+    for start in range(0, n_cases, 40):
+        wrong = run_in_child(lambda: cases(range(start, min(start + 40, n_cases))), seconds=300).unwrap()
+        assert not wrong, "\n".join(wrong[:10])
+
+
+def test_an_index_of_which_nothing_is_left_is_no_success(scratch, subject):
+    (scratch / "segments").mkdir()
+    (scratch / SQLITE).write_bytes(b"not a database, but long enough to look at" * 100)
+    with pytest.raises(DamagedError, match=r"neither index\.sqlite nor a segment"):
+        repair_folder(scratch)
