@@ -1,0 +1,141 @@
+"""What imports what, what is never called, and what `import colsearch` may cost."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = [ROOT / "colsearch", ROOT / "kernels" / "colsearch_kernels"]
+SOURCES = sorted(path for package in PACKAGES for path in package.rglob("*.py"))
+MAX_LINES = 450
+# The one class that users meet, with a docstring for each of its calls.
+LONGER = {"colsearch/index.py": 600}
+
+# A unit (a module or folder of colsearch) imports only units of lines above its own.
+LEVELS = [
+    {"errors"},
+    {"types"},
+    {"codecs", "encoders", "explain", "inputs", "planning", "readers", "store"},
+    {"builder", "config", "passages", "prefilters", "scorer"},
+    {"description", "fronted", "hybrid", "rerank"},
+    {"searcher"},
+    {"audit", "upkeep"},
+    {"index"},
+    {"evaluate", "integrations", "serve"},
+    {"cli"},
+    {"__init__", "__main__"},
+]
+LEVEL_OF = {unit: number for number, units in enumerate(LEVELS) for unit in units}
+
+FORBIDDEN_MODULES = {"cPickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve", "yaml"}
+FORBIDDEN_BUILTINS = {"__import__", "compile", "eval", "exec"}
+FORBIDDEN_ATTRIBUTES = {
+    ("torch", "load"),
+    ("os", "system"),
+    ("os", "popen"),
+    ("builtins", "eval"),
+    ("builtins", "exec"),
+}
+FORBIDDEN_KEYWORDS = {"allow_pickle", "shell", "trust_remote_code"}
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports are absolute here"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def unsafe(tree: ast.AST) -> Iterator[str]:
+    """What could run code that a file names."""
+    yield from (f"import {name}" for name in imports(tree) if name.split(".")[0] in FORBIDDEN_MODULES)
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        function = node.func
+        if isinstance(function, ast.Name) and function.id in FORBIDDEN_BUILTINS:
+            yield f"{function.id}() in line {node.lineno}"
+        if isinstance(function, ast.Attribute):
+            name = (ast.unparse(function.value), function.attr)
+            if name in FORBIDDEN_ATTRIBUTES:
+                yield f"{'.'.join(name)}() in line {node.lineno}"
+            if function.attr == "import_module" and not isinstance(node.args[0], ast.Constant):
+                yield f"a module named by a variable is imported in line {node.lineno}"
+        for keyword in node.keywords:
+            # A caller's own choice may be passed on under its own name.
+            if keyword.arg in FORBIDDEN_KEYWORDS and ast.unparse(keyword.value) not in ("False", keyword.arg):
+                yield f"{keyword.arg} in line {node.lineno}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_runs_code_from_a_file(path):
+    assert list(unsafe(ast.parse(path.read_text()))) == []
+
+
+def test_every_unsafe_call_would_be_seen():
+    bad = {
+        "import pickle": 1,
+        "from joblib import load": 1,
+        "eval('1')": 1,
+        "exec(code)": 1,
+        "torch.load(path)": 1,
+        "np.load(path, allow_pickle=True)": 1,
+        "importlib.import_module(name)": 1,
+        "AutoModel.from_pretrained(x, trust_remote_code=True)": 1,
+        "model.eval(); re.compile('x'); np.load(path); np.load(path, allow_pickle=False)": 0,
+        "importlib.import_module('numba')": 0,
+    }
+    assert {code: len(list(unsafe(ast.parse(code)))) for code in bad} == bad
+
+
+def unit_of(path: Path) -> str:
+    return path.relative_to(ROOT / "colsearch").parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("unit", sorted({unit_of(path) for path in SOURCES if "kernels" not in path.parts}))
+def test_imports_go_one_way(unit):
+    assert unit in LEVEL_OF, f"give {unit} a line in LEVELS: what may import it, and what may it import?"
+    for path in SOURCES:
+        if "kernels" in path.parts or unit_of(path) != unit:
+            continue
+        for name in imports(ast.parse(path.read_text())):
+            package, _, rest = name.partition(".")
+            imported = rest.split(".")[0]
+            if package != "colsearch" or imported == unit or imported not in LEVEL_OF:
+                continue
+            assert LEVEL_OF[imported] < LEVEL_OF[unit], (
+                f"{path.relative_to(ROOT)} imports colsearch.{imported}"
+            )
+
+
+def test_the_kernels_import_nothing_of_ours():
+    for path in SOURCES:
+        if "kernels" in path.parts:
+            roots = {name.split(".")[0] for name in imports(ast.parse(path.read_text()))}
+            assert "colsearch" not in roots, path
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_can_be_read_in_one_sitting(path):
+    n_lines = len(path.read_text().splitlines())
+    assert n_lines <= LONGER.get(str(path.relative_to(ROOT)), MAX_LINES)
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("colsearch", ["torch", "transformers", "sentence_transformers", "numba", "faiss"]),
+        ("colsearch.cli", ["torch", "transformers", "sentence_transformers", "faiss"]),
+        ("colsearch_kernels", ["torch", "colsearch", "triton"]),
+    ],
+)
+def test_an_import_loads_nothing_heavy(module, unwanted):
+    code = f"import sys, {module}; print(sorted(set({unwanted!r}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
