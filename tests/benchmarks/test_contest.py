@@ -1,5 +1,6 @@
 """Engines run in their own processes, and whatever goes wrong in one is reported, not hidden."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,15 @@ def test_the_reference_is_maxsim_written_out(tiny: Workload) -> None:
         by_hand = [float((vectors @ document.T).max(1).sum()) for document in tiny.documents()]
         np.testing.assert_allclose(scores[query], np.sort(by_hand)[::-1], rtol=1e-4)
         np.testing.assert_allclose(np.array(by_hand)[ids[query]], scores[query], rtol=1e-4)
+
+
+def test_the_reference_of_a_few_queries_is_that_of_all(tiny: Workload, tmp_path: Path) -> None:
+    shutil.copytree(tiny.folder, tmp_path / "copy", ignore=shutil.ignore_patterns("exact*"))
+    few = Reference(tmp_path / "copy", n_queries=2)
+    ids, scores = exact_best(tiny, n_best=60)
+    np.testing.assert_array_equal(few.ids, ids[:2])
+    np.testing.assert_allclose(few.scores, scores[:2], rtol=1e-6)
+    assert len(Reference(tmp_path / "copy").ids) == 5
 
 
 def test_the_same_seed_makes_the_same_workload(tiny: Workload, tmp_path: Path) -> None:
