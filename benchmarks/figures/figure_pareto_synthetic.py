@@ -1,0 +1,15 @@
+"""Recall against latency on vectors that no encoder made: long queries, 10 and 100 hits."""
+
+from functools import partial
+
+from benchmarks.figure import Figure
+from benchmarks.figures.figure_pareto import plot, run, table
+
+FIGURE = Figure(
+    "pareto-synthetic",
+    claim="the same holds for long queries on 128-dim vectors, at 10 and at 100 hits",
+    minutes=20,
+    run=partial(run, "pareto-synthetic"),
+    table=table,
+    plot=plot,
+)
