@@ -226,11 +226,14 @@ class ColIndex:
         Raises: UnknownIdError if one of the ids is not in the index.
         """
         several = [ids] if isinstance(ids, str | int) else ids
-        return self._store.delete([inputs.checked_id(one) for one in several], purge=purge)
+        n_docs = self._store.delete([inputs.checked_id(one) for one in several], purge=purge)
+        self._follow_up()
+        return n_docs
 
     def compact(self) -> None:
         """Merge all segments and drop what was deleted; no score changes."""
         self._store.compact()
+        self._follow_up()
 
     def optimize(self) -> bool:
         """Do at once what the index else does as it grows: fit its prefilter and extend it to all documents.
@@ -474,7 +477,7 @@ class ColIndex:
         resume: bool = False,
     ) -> int:
         """Stage and commit rows; `rows_from` gets the number that an unnamed first document has as its id."""
-        n_tokens = self._store.snapshot().n_tokens
+        n_tokens_before = self._store.snapshot().n_tokens
         with self._store.begin(replace=replace, resume=resume) as build:
             rows = islice(rows_from(build.first_doc_no), build.n_staged, None)
             if has_vectors:
@@ -483,8 +486,12 @@ class ColIndex:
                 batches = builder.encoded_texts(rows, self.encoder.encode_document)
             n_docs = builder.write(build, self._codec, batches, progress)
             build.commit()
-        self._upkeep.after_write(n_tokens, self._query_encoder, self.n_threads)
+        self._follow_up(n_tokens_before)
         return build.n_staged + n_docs
+
+    def _follow_up(self, n_tokens_before: int | None = None) -> None:
+        """What a committed write leaves to do; not before the write is durable, and never its failure."""
+        self._upkeep.after_write(n_tokens_before, self._query_encoder, self.n_threads)
 
     def _query_tokens(self, queries: Sequence[inputs.Query]) -> list[TokenVectors]:
         """The tokens of each query; all texts are encoded in one go."""

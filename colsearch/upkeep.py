@@ -27,8 +27,8 @@ from colsearch.prefilters import (
 )
 from colsearch.scorer import Scorer, searchable
 from colsearch.searcher import Request, Searcher, calibration
-from colsearch.store import LiveSegment, Snapshot, Store
-from colsearch.types import F32, I64, TokenVectors
+from colsearch.store import LiveSegment, Snapshot, Store, present_rows
+from colsearch.types import F32, I64, U8, TokenVectors
 from colsearch_kernels import Codes
 
 _log = logging.getLogger(__name__)
@@ -53,10 +53,17 @@ _SEED = 20260
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What optimizing would do now, and why, in words."""
+    """What optimizing would do now.
+
+    Attributes:
+        reason: in words.
+        n_scanned: tokens that every search scans until it is done.
+        n_missing: tokens of documents that the prefilter has never seen.
+    """
 
     reason: str
-    n_tokens: int
+    n_scanned: int
+    n_missing: int
 
 
 class Upkeep:
@@ -72,12 +79,13 @@ class Upkeep:
         """What there is to do, if anything."""
         snapshot = self._store.snapshot()
         pending = sum(part.segment.n_tokens for part in _pending(snapshot))
+        missing = sum(_n_missing(part) for part in _pending(snapshot))
         if snapshot.model is None:
             if scans(snapshot.n_tokens, 1, self._codec.dim) <= 1 or snapshot.n_docs < MIN_DOCS:
                 return None
-            return Due("searching takes a scan of all tokens; a prefilter would spare it", pending)
+            return Due("searching takes a scan of all tokens; a prefilter would spare it", pending, missing)
         if scans(pending, 1, self._codec.dim) > 0.5:
-            return Due(f"{pending:,} tokens are not in the prefilter yet", pending)
+            return Due(f"{pending:,} tokens are not in the prefilter yet", pending, missing)
         return None
 
     def reason(self) -> str | None:
@@ -86,19 +94,23 @@ class Upkeep:
         return None if due is None else due.reason
 
     def after_write(
-        self, n_tokens_before: int, encoder: Callable[[], EncodeQueries | None], n_threads: int
+        self, n_tokens_before: int | None, encoder: Callable[[], EncodeQueries | None], n_threads: int
     ) -> None:
         """Do what is due if the write that was just committed can pay for it, or if searching gets slow.
 
         A bulk add pays; single documents leave the work until it is urgent. A failure is no failed write.
+
+        Args:
+            n_tokens_before: None for a write that adds nothing.
         """
         try:
             due = self.due()
             if due is None:
                 return
-            n_added = self._store.snapshot().n_tokens - n_tokens_before
-            urgent = scans(due.n_tokens, 1, self._codec.dim) > _URGENT_SCANS
-            if urgent or 4 * n_added >= due.n_tokens:
+            n_now = self._store.snapshot().n_tokens
+            n_added = 0 if n_tokens_before is None else n_now - n_tokens_before
+            urgent = scans(due.n_scanned, 1, self._codec.dim) > _URGENT_SCANS
+            if urgent or 4 * n_added >= max(due.n_missing, 1):
                 self.run(encoder(), n_threads)
         except (StorageError, DamagedError) as error:
             _log.warning("%s: the prefilter was put off until the next write: %s", self._store.path, error)
@@ -169,10 +181,25 @@ class Upkeep:
                 continue
             part.segment.verify(None)
             codes = self._scorer.codes(part.segment)
-            document_codes = prefilter.document_codes(codes, n_threads)
+            document_codes = self._document_codes(part, model, prefilter, codes, n_threads)
             self._store.put_prefilter(part.segment.name, model, {"codes": document_codes})
             if rehearsal is not None:
                 rehearsal.add(document_codes, codes, _answers(part))
+
+    def _document_codes(
+        self, part: LiveSegment, model: str, prefilter: LearnedPrefilter, codes: Codes, n_threads: int
+    ) -> U8:
+        """(n_docs, n) uint8; rows that a merge carried over are not computed again."""
+        document_codes = np.zeros((codes.n_docs, prefilter.n_dims // 4), np.uint8)
+        carried = part.partial_prefilter
+        if carried is not None and carried.meta["model"] == model:
+            present = present_rows(carried, codes.n_docs)
+            document_codes[present] = carried.array("codes", "|u1", document_codes.shape)[present]
+        else:
+            present = np.zeros(codes.n_docs, bool)
+        missing = np.flatnonzero(~present)
+        document_codes[missing] = prefilter.document_codes(codes, missing, n_threads)
+        return document_codes
 
     def _has_drifted(self, n_threads: int) -> bool:
         """Whether new documents, asked about, are found less often than was promised."""
@@ -217,6 +244,11 @@ def _pending(snapshot: Snapshot) -> list[LiveSegment]:
         for part in snapshot.parts
         if part.prefilter is None and part.segment.n_tokens >= _MIN_SEGMENT_TOKENS
     ]
+
+
+def _n_missing(part: LiveSegment) -> int:
+    present = present_rows(part.prefilter or part.partial_prefilter, part.segment.n_docs)
+    return int(np.diff(part.segment.offsets)[~present].sum())
 
 
 def _answers(part: LiveSegment) -> NDArray[np.bool_]:

@@ -67,11 +67,11 @@ class LearnedPrefilter:
         with threadpool_limits(1):
             return maxima @ self.solver
 
-    def document_codes(self, codes: kernels.Codes, n_threads: int) -> U8:
-        """(n_docs, n_dims / 4) uint8, what is stored of each document."""
+    def document_codes(self, codes: kernels.Codes, ordinals: I64, n_threads: int) -> U8:
+        """(n, n_dims / 4) uint8, what is stored of these documents."""
         blocks = [
             quantize(self.embed_documents(codes, block, n_threads), self.centroids)
-            for block in np.array_split(np.arange(codes.n_docs), max(-(-codes.n_docs // _BLOCK_DOCS), 1))
+            for block in np.array_split(ordinals, max(-(-len(ordinals) // _BLOCK_DOCS), 1))
         ]
         return np.concatenate(blocks)
 

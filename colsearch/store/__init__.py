@@ -3,6 +3,7 @@
 from colsearch.store.build import Build
 from colsearch.store.check import CheckReport, check, check_folder
 from colsearch.store.container import Container
+from colsearch.store.prefilter_file import present_rows
 from colsearch.store.repair import repair, repair_folder
 from colsearch.store.segment import DocumentBatch, Segment
 from colsearch.store.snapshot import LiveSegment, Model, Snapshot
@@ -20,6 +21,7 @@ __all__ = [
     "Store",
     "check",
     "check_folder",
+    "present_rows",
     "repair",
     "repair_folder",
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from colsearch.errors import StorageError
-from colsearch.store.prefilter_file import write_prefilter
+from colsearch.store.prefilter_file import PRESENT, present_rows, write_prefilter
 from colsearch.store.rows import collect, forget_documents
 from colsearch.store.segment import Segment, write_merged
 from colsearch.store.snapshot import LiveSegment
@@ -84,16 +84,26 @@ def merge(store: Store, run: Sequence[LiveSegment]) -> None:
 def _carried(
     store: Store, run: Sequence[LiveSegment], kept: Sequence[I64], segment: str
 ) -> tuple[str, str, str, int] | None:
-    """The prefilter rows of the kept documents as a file for the merged segment, if all of them have one."""
+    """The prefilter rows of the kept documents as a file for the merged segment, if any of them have some."""
     model = store.snapshot().model
-    files = [part.prefilter for part in run]
-    if model is None or any(file is None for file in files):
+    pieces = [(part.prefilter or part.partial_prefilter, rows) for part, rows in zip(run, kept)]
+    known = next((file for file, _ in pieces if file is not None), None)
+    if model is None or known is None:
         return None
-    arrays = {
-        name: np.concatenate([file.rows(name)[rows] for file, rows in zip(files, kept) if file is not None])
-        for name in (files[0].section_bytes() if files[0] is not None else ())
-    }
-    name, n_bytes = write_prefilter(store.segments_folder, segment, model.name, arrays)
+    arrays = {}
+    for name in known.section_bytes():
+        if name != PRESENT:
+            like = known.rows(name)
+            arrays[name] = np.concatenate(
+                [
+                    np.zeros((len(rows), *like.shape[1:]), like.dtype)
+                    if file is None
+                    else file.rows(name)[rows]
+                    for file, rows in pieces
+                ]
+            )
+    present = np.concatenate([present_rows(file, len(rows), rows) for file, rows in pieces])
+    name, n_bytes = write_prefilter(store.segments_folder, segment, model.name, arrays, present)
     return segment, model.name, name, n_bytes
 
 

@@ -14,6 +14,7 @@ from colsearch.store.catalog import doc_nos
 from colsearch.store.container import Container
 from colsearch.store.database import Database, numbers_of
 from colsearch.store.filter import compile_where
+from colsearch.store.prefilter_file import PRESENT
 from colsearch.store.segment import Segment
 from colsearch.types import F32, I32, I64, DocId, Document
 
@@ -52,11 +53,14 @@ class LiveSegment:
         live: (n_docs,) bool, or None when all are live.
         n_live: live documents.
         prefilter: the file with the current model's arrays, one row a document; None in the tail.
+        partial_prefilter: the same with rows missing, which a merge left; then `prefilter` is None.
     """
 
     def __init__(self, segment: Segment, dead: I64, prefilter: Container | None = None) -> None:
         self.segment = segment
-        self.prefilter = prefilter
+        partial = prefilter is not None and PRESENT in prefilter
+        self.prefilter = None if partial else prefilter
+        self.partial_prefilter = prefilter if partial else None
         self.live: NDArray[np.bool_] | None = None
         self.n_live = segment.n_docs
         if len(dead):

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from colsearch import ColIndex, planning
-from colsearch.prefilters import fitting
-from colsearch.types import F32
+from colsearch.prefilters import LearnedPrefilter, fitting
+from colsearch.types import F32, I64
+from colsearch_kernels import Codes
 
 DIM = 64
 
@@ -123,6 +124,31 @@ def test_it_follows_deletes_updates_and_merges(tmp_path: Path) -> None:
         assert index.info()["n_segments"] == 1 == index.info()["n_prefiltered_segments"]
         assert index.info()["prefilter"] == before["prefilter"]
         assert index.audit(draw_queries(100, 11, kinds), recall=0.95).recall >= 0.94
+
+
+def test_a_merge_carries_over_what_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = draw_kinds(0)
+    embedded: list[int] = []
+    embed = LearnedPrefilter.embed_documents
+
+    def counted(self: LearnedPrefilter, codes: Codes, ordinals: I64, n_threads: int) -> F32:
+        embedded.append(len(ordinals))
+        return embed(self, codes, ordinals, n_threads)
+
+    with ColIndex.create(tmp_path / "index", dim=DIM) as index:
+        index.add_vectors(cluster_documents(3_000, 8, kinds))
+        index.add_vectors(cluster_documents(20, 9, kinds))
+        monkeypatch.setattr(LearnedPrefilter, "embed_documents", counted)
+        index.delete([7, 3_005])
+        index.compact()
+        assert index.info()["n_segments"] == 1 and index.info()["n_prefiltered_segments"] == 0
+        queries = draw_queries(20, 13, kinds)
+        exact = index.search(queries, exact=True)
+        assert index.optimize() and sum(embedded) == 19
+        assert index.info()["n_prefiltered_segments"] == 1
+        hits = index.search(queries, recall=0.99)
+        found = sum(hit.score >= best[-1].score for one, best in zip(hits, exact) for hit in one)
+        assert found >= 0.97 * 200
 
 
 def test_a_second_domain_is_noticed_and_learnt(tmp_path: Path) -> None:
