@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colsearch.codecs import RotatedCodec
-from colsearch.errors import DamagedError, StorageError
 from colsearch.planning import scans
 from colsearch.prefilters import (
     DEPTHS,
@@ -112,8 +111,9 @@ class Upkeep:
             urgent = scans(due.n_scanned, 1, self._codec.dim) > _URGENT_SCANS
             if urgent or 4 * n_added >= max(due.n_missing, 1):
                 self.run(encoder(), n_threads)
-        except (StorageError, DamagedError) as error:
-            _log.warning("%s: the prefilter was put off until the next write: %s", self._store.path, error)
+        except Exception:  # noqa: BLE001
+            # Whatever it was, the documents are committed: to raise would say that they are not.
+            _log.exception("%s: the prefilter was put off until the next write", self._store.path)
 
     def made_up_queries(self, encode: EncodeQueries | None) -> list[F32]:
         """Queries made of the index's documents, for an audit without real ones."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colsearch import ColIndex, planning
+from colsearch import ColIndex, planning, upkeep
 from colsearch.prefilters import LearnedPrefilter, fitting
 from colsearch.types import F32, I64
 from colsearch_kernels import Codes
@@ -197,3 +197,18 @@ def test_damaged_prefilter_files_cost_speed_and_no_hit(tmp_path: Path, kind: str
         assert index.check(deep=True).ok
         hits = index.search(query, profile=True)
         assert hits.profile is not None and hits.profile.n_candidates < 3_000
+
+
+def test_a_fit_that_fails_is_no_failed_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    kinds = draw_kinds(0)
+    monkeypatch.setattr(upkeep, "fit", fail)
+    with ColIndex.create(tmp_path / "index", dim=DIM) as index:
+        assert index.add_vectors(cluster_documents(3_000, 14, kinds)) == 3_000
+        assert len(index) == 3_000 and index.info()["optimize_due"]
+        assert len(index.search(draw_queries(1, 15, kinds)[0])) == 10
+        monkeypatch.undo()
+        monkeypatch.setattr(planning, "CHEAP_SCAN_NS", 2e5)
+        assert index.optimize() and index.info()["prefilter"]
