@@ -7,6 +7,7 @@ its header (which covers the checksums of everything else), and never changed.
 import json
 import mmap
 import os
+import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -84,7 +85,8 @@ def write(folder: Path, suffix: str, sections: Sequence[Section], meta: dict[str
         fixed = np.array([FORMAT_VERSION, len(encoded)], "<u4").tobytes() + _digest(encoded)
         return (MAGIC + fixed).ljust(FIXED_BYTES, b"\0") + encoded
 
-    temporary = folder / f"{os.getpid():x}-{id(table):x}.tmp"
+    # A name of its own: what a failing disk did not let us remove may still be there.
+    temporary = folder / f"{os.getpid():x}-{secrets.token_hex(8)}.tmp"
     disk.write_file(temporary, body(), head_bytes=HEADER_BYTES, head=head)
     n_bytes = temporary.stat().st_size
     disk.publish(temporary, folder / name)
