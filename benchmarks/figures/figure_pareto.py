@@ -118,14 +118,22 @@ SUMMARY = {
 
 
 def summary(result: Mapping[str, Any]) -> str:
-    """Each engine with its defaults, on the contests that are meant for a first page."""
-    shown = [(one["workload"], one["k"]) for one in result["config"]["contests"] if one.get("first_page")]
+    """Each engine with its defaults, on the contests that are meant for a first page, or else the first."""
+    contests = result["config"]["contests"]
+    chosen = [one for one in contests if one.get("first_page")] or contests[:1]
+    shown = [(one["workload"], one["k"]) for one in chosen]
     rows = [row for row in result["rows"] if not row["knobs"] or row["knobs"] == {"exact": True}]
     return "\n".join(
-        f"**{_title(own)}**\n\n" + markdown_table([_readable(row) for row in own], SUMMARY)
+        f"**{_title(own)}**\n\n" + markdown_table([_readable(row) for row in own], _filled(own, SUMMARY))
         for contest, own in by_contest(rows)
         if contest in shown
     )
+
+
+def _filled(rows: Sequence[Row], columns: Mapping[str, str]) -> dict[str, str]:
+    """Without the columns that no row has a figure for."""
+    given = {key for row in rows for key, value in _readable(row).items() if value is not None}
+    return {key: title for key, title in columns.items() if key in given}
 
 
 def plot(result: Mapping[str, Any], path: Path) -> None:

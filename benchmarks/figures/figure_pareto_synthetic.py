@@ -3,7 +3,7 @@
 from functools import partial
 
 from benchmarks.figure import Figure
-from benchmarks.figures.figure_pareto import plot, run, table
+from benchmarks.figures.figure_pareto import plot, run, summary, table
 
 FIGURE = Figure(
     "pareto-synthetic",
@@ -12,4 +12,5 @@ FIGURE = Figure(
     run=partial(run, "pareto-synthetic"),
     table=table,
     plot=plot,
+    views={"summary": summary},
 )
