@@ -12,7 +12,12 @@ from typing import Any
 from benchmarks.figure import HERE, Figure, find_figures
 from benchmarks.result import RESULTS, ResultError, Row, read_result
 
-PAGES = (HERE.parent / "README.md", HERE / "README.md", HERE.parent / "kernels" / "README.md")
+PAGES = (
+    HERE.parent / "README.md",
+    HERE / "README.md",
+    HERE.parent / "kernels" / "README.md",
+    HERE.parent / "docs" / "PREFILTER.md",
+)
 CONTENTS = "contents"
 BLOCK = re.compile(
     r"(?P<open><!-- benchmarks:(?P<name>[\w-]+)(?:/(?P<view>[\w-]+))? -->\n)"
