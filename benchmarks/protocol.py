@@ -79,7 +79,8 @@ def interleave(
 
     Args:
         check: raises when contestant's answer to call i is wrong; it runs outside the clock, for the
-            warm-up calls too, so that nothing is timed before it has been right.
+            warm-up calls too, so that nothing is timed before it has been right. A ContestantFailedError
+            puts out that contestant, anything else ends the contest.
         failures: filled with what contestants that failed said; without it a failure ends the contest.
         limits: fewer calls for contestants too slow to make all of them; they make the first ones.
     Returns: the times of each contestant that lasted.
@@ -92,13 +93,13 @@ def interleave(
         for name in shuffled.sample(turn, len(turn)):
             try:
                 done = contestants[name](i)
+                check(name, i, done.answer)
             except ContestantFailedError as error:
                 if failures is None:
                     raise
                 failures[name] = str(error)
                 del times[name]
                 continue
-            check(name, i, done.answer)
             times[name].append(done)
     measured = {name: calls[min(n_warmups, n_calls) :] for name, calls in times.items()}
     return {

@@ -75,6 +75,18 @@ def test_an_engine_that_claims_to_be_exact_and_is_not_stops_the_run(home: Path, 
         reference.check(0, ids, scores[::-1], n_docs=60, exact=False)
 
 
+def test_a_peer_that_answers_wrongly_is_put_out_and_named(home: Path, tiny: Workload) -> None:
+    liar = Entrant("liar", "numpy_scan", exact=True)
+    contest.build(liar, tiny, home, n_threads=1)
+    stored = contest.index_folder(liar, tiny, home) / "docs.npy"
+    right = np.load(stored)
+    np.save(stored, right * np.float32(1.5))
+    opened = Contest(tiny, [liar], home, n_threads=1)
+    assert opened.run(k=10, n_queries=5, seed=0) == []
+    assert "wrong answer: query 0: an exact engine is off by" in opened.skipped[0]["why"]
+    np.save(stored, right)
+
+
 def test_what_a_crashing_engine_said_is_reported(home: Path, tiny: Workload) -> None:
     with EngineProcess("numpy_scan", tiny.folder, home=home, n_threads=1) as process:
         with pytest.raises(EngineError, match="numpy_scan: FileNotFoundError"):
