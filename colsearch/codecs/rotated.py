@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from colsearch.codecs.encoded import U16, BytesPerToken, EncodedTokens, checked_vectors
-from colsearch.errors import ConfigError, FormatError, VectorError
+from colsearch.errors import ConfigError, DamagedError, FormatError, VectorError
 from colsearch.types import F32, I64, U8
 
 if TYPE_CHECKING:
@@ -97,10 +97,19 @@ class RotatedCodec:
         return quantize.quantize_query(query, self.planes, self.seed)
 
     def codes(self, planes: "Sequence[U8]", widths: "Sequence[U16]", offsets: I64) -> "Codes":
-        """Stored planes, widths and token offsets as the kernels take them; checked, not copied."""
-        from colsearch_kernels.codes import Codes
+        """Stored planes, widths and token offsets as the kernels take them; checked, not copied.
 
-        return Codes(self.dim, self.planes, tuple(planes), tuple(widths), offsets)
+        Raises: DamagedError: if they are not what this codec writes.
+        """
+        from colsearch_kernels.codes import Codes
+        from colsearch_kernels.errors import KernelInputError
+
+        try:
+            return Codes(self.dim, self.planes, tuple(planes), tuple(widths), offsets)
+        except KernelInputError as error:
+            raise DamagedError(
+                f"stored codes are not of this codec: {error}; run `colsearch check`"
+            ) from None
 
     @property
     def padded_dim(self) -> int:

@@ -150,10 +150,10 @@ def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
         while line := file.readline(MAX_LINE_BYTES + 2):
             number += 1
             where = f"{path}:{number}"
-            if len(line) > MAX_LINE_BYTES:
-                raise DocumentError(
-                    f"{where}: a line of more than {MAX_LINE_BYTES >> 20} MiB; split the document"
-                )
+            # Of a line that is too long only the beginning is kept, for whoever parses it to refuse.
+            part = line
+            while len(line) > MAX_LINE_BYTES and part and not part.endswith(b"\n"):
+                part = file.readline(MAX_LINE_BYTES)
             if number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
             if line.strip():
@@ -181,6 +181,8 @@ def _named(folder: Path, name: str) -> Path:
 
 
 def _decoded(data: bytes, where: str) -> str:
+    if len(data) > MAX_LINE_BYTES:
+        raise DocumentError(f"{where}: a line of more than {MAX_LINE_BYTES >> 20} MiB; split the document")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -70,18 +70,19 @@ def _schema(connection: sqlite3.Connection) -> list[str]:
 
 def _fields(connection: sqlite3.Connection, segments: Sequence[Segment]) -> list[str]:
     """The exclusive or of hashes for each document, so that memory does not grow with the metadata."""
-    n = 1 + max((int(segment.doc_nos[-1]) for segment in segments), default=-1)
-    said, held = np.zeros(n, np.uint64), np.zeros(n, np.uint64)
+    numbers = np.concatenate([segment.doc_nos for segment in segments] or [np.empty(0, np.int64)])
+    position = {doc_no: n for n, doc_no in enumerate(numbers.tolist())}
+    said, held = np.zeros(len(numbers), np.uint64), np.zeros(len(numbers), np.uint64)
     problems = []
     for *row, doc_no in connection.execute(_FIELDS):
-        if type(doc_no) is int and 0 <= doc_no < n:
-            said[doc_no] ^= _hash(tuple(row))
+        if doc_no in position:
+            said[position[doc_no]] ^= _hash(tuple(row))
         else:
             problems.append(f"document {doc_no}: SQLite has metadata of a document that no segment holds")
     for doc_no, document in _documents(segments):
         for field in field_rows(document.metadata):
-            held[doc_no] ^= _hash(field)
-    differing = np.flatnonzero(said != held)
+            held[position[doc_no]] ^= _hash(field)
+    differing = numbers[said != held]
     return problems + [f"document {n}: its metadata in SQLite differ from the segment's" for n in differing]
 
 

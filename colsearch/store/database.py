@@ -72,6 +72,7 @@ class Database:
                 connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise _translated(error, temporary) from error
+        disk.check_kind(folder / FILE_NAME, stat.S_ISREG, "file")
         temporary.replace(folder / FILE_NAME)
         return cls(folder, read_only=False)
 
@@ -131,15 +132,11 @@ class Database:
         return self._connection
 
     def _connect(self) -> sqlite3.Connection:
-        try:
-            status = self.path.lstat()
-        except FileNotFoundError:
-            raise IndexNotFoundError(f"no index at {self.path.parent}: {FILE_NAME} is missing") from None
-        if not stat.S_ISREG(status.st_mode):
-            raise DamagedError(f"{self.path} is not a plain file")
-        journal = self.path.with_name(JOURNAL_NAME)
+        if not disk.check_kind(self.path, stat.S_ISREG, "file"):
+            raise IndexNotFoundError(f"no index at {self.path.parent}: {FILE_NAME} is missing")
+        has_journal = disk.check_kind(self.path.with_name(JOURNAL_NAME), stat.S_ISREG, "file")
         # A hot journal of a killed writer must be rolled back, which a read-only connection cannot do.
-        mode = "ro" if self._read_only and not (journal.exists() and os.access(self.path, os.W_OK)) else "rw"
+        mode = "ro" if self._read_only and not (has_journal and os.access(self.path, os.W_OK)) else "rw"
         uri = f"{self.path.absolute().as_uri()}?mode={mode}"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=30)
         try:

@@ -1,11 +1,11 @@
 """Every file operation of the store in one place, so that a test can record it or make it fail."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from colsearch.errors import StorageError
+from colsearch.errors import DamagedError, StorageError
 
 
 def write_file(path: Path, chunks: Iterable[bytes | memoryview], *, head_bytes: int, head: object) -> None:
@@ -47,6 +47,22 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_kind(path: Path, is_right: Callable[[int], bool], what: str) -> bool:
+    """Whether something is there.
+
+    Raises: DamagedError: if it is not what it should be: a link, a pipe or a device may lead anywhere, or hang.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise DamagedError(f"{path}: {error.strerror}") from None
+    if not is_right(mode):
+        raise DamagedError(f"{path} is not a plain {what}")
+    return True
 
 
 def remove(path: Path) -> None:

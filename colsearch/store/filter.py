@@ -1,5 +1,6 @@
 """`where` expressions -> SQL over the table of metadata fields; docs/FILTERS.md states the behaviour."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -45,12 +46,19 @@ def _typed(value: Any) -> tuple[str, str | int | float]:
         return "b", int(value)
     if isinstance(value, int):
         # SQLite's integers have 64 bits; beyond that a double is the nearest it can compare.
-        return "n", value if value in _INT64 else float(value)
+        return "n", value if value in _INT64 else _double(value)
     if isinstance(value, float):
         return "n", value
     if isinstance(value, str):
         return "s", value
     return "e", 0
+
+
+def _double(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def compile_where(where: Mapping[str, Any]) -> Sql:
@@ -192,10 +200,10 @@ def _scalar(path: str, value: Any) -> tuple[str, str | int | float]:
         raise FilterError(f"{path!r} is compared with NaN, which equals nothing")
     if isinstance(value, str):
         _check_text(f"the value for {path!r}", value)
-    try:
-        return _typed(value)
-    except OverflowError:
-        raise FilterError(f"{path!r} is compared with an integer that no number field can hold") from None
+    kind, bound = _typed(value)
+    if isinstance(value, int) and isinstance(bound, float) and math.isinf(bound):
+        raise FilterError(f"{path!r} is compared with an integer that no number field can hold")
+    return kind, bound
 
 
 def _check_text(what: str, text: str) -> None:

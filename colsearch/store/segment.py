@@ -143,6 +143,11 @@ class Segment:
         if self.has_spans:
             self._spans = self.file.array("spans", self._span_dtype(), (self.n_tokens, 2), lazy=True)
 
+    @property
+    def row_bytes(self) -> list[int]:
+        """Bytes of a token in each plane."""
+        return [plane.shape[1] for plane in self.planes]
+
     def verify(self, ordinals: I64 | None, n_planes: int | None = None) -> None:
         """Check the code blocks of these documents (None: of all) against their checksums, once."""
         for i, plane in enumerate(self.planes[:n_planes]):
@@ -201,8 +206,12 @@ class Segment:
         return value
 
     def _json(self, name: str, ordinal: int) -> object:
+        blob = self.blob(name, ordinal)
         try:
-            value: object = json.loads(self.blob(name, ordinal))
+            value: object = json.loads(blob)
+            # Nothing is escaped when it is written; an escape could make a lone surrogate, which SQLite refuses.
+            if b"\\u" in blob:
+                json.dumps(value, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
             raise DamagedError(f"{self.file.path}: document {ordinal}, {name}: {error}") from None
         return value

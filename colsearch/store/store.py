@@ -69,6 +69,9 @@ class Store:
         self._own_writes = 0
         self._closed = False
         self.settings: dict[str, Any] = {}
+        for subfolder in (self.segments_folder, self.models_folder):
+            if not disk.check_kind(subfolder, stat.S_ISDIR, "folder") and (path / FILE_NAME).is_file():
+                raise DamagedError(f"{subfolder} is missing; restore it, or make an empty folder and repair")
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], settings: dict[str, Any]) -> Store:
@@ -161,6 +164,8 @@ class Store:
             if segment.doc_nos[0] <= last or segment.doc_nos[-1] > catalog.visible:
                 raise DamagedError(f"{segment.file.path}: its documents' numbers are another segment's")
             last = segment.doc_nos[-1]
+            if segment.row_bytes != next(iter(files.values())).row_bytes:
+                raise DamagedError(f"{segment.file.path}: its planes are not those of the other segments")
             bounds = np.searchsorted(catalog.tombstones, [segment.doc_nos[0], last + 1])
             dead = catalog.tombstones[slice(*bounds)]
             parts.append(LiveSegment(segment, dead, prefilters.get(segment.name)))
