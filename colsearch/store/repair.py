@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from colsearch.errors import ColsearchError, DamagedError, FormatError, IndexNotFoundError
+from colsearch.errors import ColsearchError, DamagedError, FormatError, IndexNotFoundError, StorageError
 from colsearch.store import disk
 from colsearch.store.catalog import Catalog, read_catalog
 from colsearch.store.check import CheckReport, check
@@ -53,6 +53,14 @@ def repair_folder(path: str | os.PathLike[str]) -> CheckReport:
     folder = Path(path)
     if not (folder / "segments").is_dir():
         raise IndexNotFoundError(f"no index at {folder}: it has no folder of segments")
+    models = folder / "models"
+    if not os.path.lexists(models):
+        # All in it can be made again, and copies of an index often leave an empty folder out.
+        try:
+            models.mkdir()
+            disk.sync_folder(folder)
+        except OSError as error:
+            raise StorageError(error.errno, f"cannot make {models}: {error.strerror}") from error
     store = Store(folder, read_only=False, verify="auto")
     try:
         return repair(store)

@@ -71,7 +71,7 @@ class Store:
         self.settings: dict[str, Any] = {}
         for subfolder in (self.segments_folder, self.models_folder):
             if not disk.check_kind(subfolder, stat.S_ISDIR, "folder") and (path / FILE_NAME).is_file():
-                raise DamagedError(f"{subfolder} is missing; restore it, or make an empty folder and repair")
+                raise DamagedError(f"{subfolder} is missing; restore it, or run `colsearch check --repair`")
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], settings: dict[str, Any]) -> Store:

@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from colsearch import ColIndex
@@ -104,3 +105,16 @@ def test_an_index_of_which_nothing_is_left_is_no_success(scratch, subject):
     (scratch / SQLITE).write_bytes(b"not a database, but long enough to look at" * 100)
     with pytest.raises(DamagedError, match=r"neither index\.sqlite nor a segment"):
         repair_folder(scratch)
+
+
+def test_a_missing_folder_of_models_is_made_again(tmp_path):
+    with ColIndex.create(tmp_path / "index", dim=8) as index:
+        index.add_vectors([np.ones((2, 8), np.float32)], ids=["kept"])
+    (tmp_path / "index" / "models").rmdir()
+    with pytest.raises(DamagedError, match=r"models is missing.*--repair"):
+        ColIndex.open(tmp_path / "index")
+    assert repair_folder(tmp_path / "index").ok
+    with ColIndex.open(tmp_path / "index") as index:
+        assert list(index) == ["kept"]
+        index.add_vectors([np.ones((1, 8), np.float32)], ids=["new"])
+        assert len(index) == 2
