@@ -33,13 +33,15 @@ class Fronted:
         ]
         self._index: VectorIndex = prefilter.index(np.concatenate(codes))
         self._documents = kernels.Scattered([scorer.codes(segment) for segment in self._segments])
+        # How many planes of each document have been verified.
+        self._n_verified = np.zeros(len(self._doc_nos), np.uint8)
 
     @property
     def n_docs(self) -> int:
         return len(self._doc_nos)
 
     def candidates(
-        self, parts: Sequence[LiveSegment], query: F32, n: int, allowed: I64 | None
+        self, parts: Sequence[LiveSegment], query: kernels.QuantizedQuery, n: int, allowed: I64 | None
     ) -> tuple[I64, F32]:
         """The n best by the prefilter: rows and estimates of their MaxSim, best first.
 
@@ -83,9 +85,14 @@ class Fronted:
         return Ranking.best(self._doc_nos[rows], scores, k)
 
     def _verify(self, rows: I64, n_planes: int | None) -> None:
+        """Check what was not checked before; to see that there is nothing left takes a microsecond."""
+        needed = len(self._segments[0].planes) if n_planes is None else n_planes
+        new = rows[self._n_verified[rows] < needed]
+        if not len(new):
+            return
         for start, segment in zip(self._starts, self._segments):
-            if not segment.file.all_verified:
-                segment.verify(rows[(rows >= start) & (rows < start + segment.n_docs)] - start, n_planes)
+            segment.verify(new[(new >= start) & (new < start + segment.n_docs)] - start, n_planes)
+        self._n_verified[new] = needed
 
 
 def prefilter_files(parts: Sequence[LiveSegment]) -> list[Container]:

@@ -45,8 +45,8 @@ class ColIndex:
         self.n_threads = n_threads or available_cores()
         self._codec = self.config.codec()
         self._scorer = Scorer(self._codec)
-        self._searcher = Searcher(self._scorer, self.config.dim, self._codec.padded_dim)
-        self._upkeep = Upkeep(store, self._codec, self._scorer, self._searcher)
+        self._searcher = Searcher(self._scorer)
+        self._upkeep = Upkeep(store, self._scorer, self._searcher)
 
     # --- life ---------------------------------------------------------------------------------
 

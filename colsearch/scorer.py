@@ -55,18 +55,18 @@ class Scorer:
     """Scores documents of a snapshot against queries: always the same number for the same pair."""
 
     def __init__(self, codec: RotatedCodec) -> None:
-        self._codec = codec
+        self.codec = codec
         self._codes: WeakKeyDictionary[Segment, kernels.Codes] = WeakKeyDictionary()
 
     def prepare(self, query: F32) -> kernels.QuantizedQuery:
         """(n_query_tokens, dim) -> the query as the kernels take it."""
-        return self._codec.prepare_query(query)
+        return self.codec.prepare_query(query)
 
     def codes(self, segment: Segment) -> kernels.Codes:
         """The segment's memory-mapped planes as the kernels take them."""
         codes = self._codes.get(segment)
         if codes is None:
-            codes = self._codec.codes(segment.planes, segment.widths, segment.offsets)
+            codes = self.codec.codes(segment.planes, segment.widths, segment.offsets)
             self._codes[segment] = codes
         return codes
 

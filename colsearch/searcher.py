@@ -57,10 +57,8 @@ class Searched:
 class Searcher:
     """Plans and runs queries: a scan, which is exact, while that is cheap; else the prefilter first."""
 
-    def __init__(self, scorer: Scorer, dim: int, padded_dim: int) -> None:
+    def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
-        self._dim = dim
-        self._padded_dim = padded_dim
         self._prefilters: WeakKeyDictionary[Container, LearnedPrefilter] = WeakKeyDictionary()
         self._fronted: Fronted | None = None
 
@@ -73,19 +71,19 @@ class Searcher:
         n_tokens = _n_tokens(snapshot.parts, request.allowed)
         longest = max((len(query) for query in queries), default=0)
         model = snapshot.model
-        if model is None or request.recall >= 1 or scans(n_tokens, longest, self._dim) <= 1:
+        if model is None or request.recall >= 1 or scans(n_tokens, longest, self._scorer.codec.dim) <= 1:
             return self._scan(snapshot, queries, request)
         prefilter, z = self.prefilter(model), calibration(model).z(request.recall, request.k)
         if z is None or all(part.prefilter is None for part in snapshot.parts):
             return self._scan(snapshot, queries, request)
         if len(queries) == 1:
-            return [self.prefiltered(snapshot, queries[0], request, prefilter, z)]
+            return [self._prefiltered(snapshot, queries[0], request, prefilter, z)]
         # Side by side, each on one thread: the results are the same, and no thread waits for another.
-        alone = Request(request.k, request.allowed, request.recall, 1)
+        alone = replace(request, n_threads=1)
         found: list[Searched | None] = [None] * len(queries)
 
         def search_one(i: int) -> None:
-            found[i] = self.prefiltered(snapshot, queries[i], alone, prefilter, z)
+            found[i] = self._prefiltered(snapshot, queries[i], alone, prefilter, z)
 
         run([partial(search_one, i) for i in range(len(queries))], request.n_threads)
         return [one for one in found if one is not None]
@@ -133,7 +131,7 @@ class Searcher:
         if loaded is None:
             arrays = {name: model.file.rows(name) for name in model.file.section_bytes()}
             loaded = LearnedPrefilter.from_arrays(
-                arrays, dim=self._dim, padded_dim=self._padded_dim, name=str(model.file.path)
+                arrays, padded_dim=self._scorer.codec.padded_dim, name=str(model.file.path)
             )
             self._prefilters[model.file] = loaded
         return loaded
@@ -155,7 +153,7 @@ class Searcher:
         profile.n_candidates = profile.n_scored
         return [Searched(query, ranking, profile.copy()) for query, ranking in zip(queries, rankings)]
 
-    def prefiltered(
+    def _prefiltered(
         self, snapshot: Snapshot, query: F32, request: Request, prefilter: LearnedPrefilter, z: float
     ) -> Searched:
         """One query by way of the prefilter, or by a scan where it cannot keep its promise."""
@@ -178,7 +176,7 @@ class Searcher:
         n = max(_FIRST_CANDIDATES, _FIRST_PER_HIT * request.k)
         while True:
             with profile.stage("prefilter"):
-                rows, estimates = documents.candidates(fronted, query, n, request.allowed)
+                rows, estimates = documents.candidates(fronted, prepared, n, request.allowed)
             with profile.stage("score"):
                 walked = walk(rows, estimates, coarse, request.k, z, others=newest.scores)
             if walked.complete or len(rows) < n:

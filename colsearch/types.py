@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 F32: TypeAlias = NDArray[np.float32]
 I64: TypeAlias = NDArray[np.int64]
 I32: TypeAlias = NDArray[np.int32]
+I8: TypeAlias = NDArray[np.int8]
 U8: TypeAlias = NDArray[np.uint8]
 DocId: TypeAlias = str | int
 Metadata: TypeAlias = Mapping[str, Any]

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from colsearch.codecs import RotatedCodec
 from colsearch.planning import scans
 from colsearch.prefilters import (
     DEPTHS,
@@ -68,9 +67,9 @@ class Due:
 class Upkeep:
     """Keeps the prefilter of a store; every step is a commit of its own, and none changes a score."""
 
-    def __init__(self, store: Store, codec: RotatedCodec, scorer: Scorer, searcher: Searcher) -> None:
+    def __init__(self, store: Store, scorer: Scorer, searcher: Searcher) -> None:
         self._store = store
-        self._codec = codec
+        self._codec = scorer.codec
         self._scorer = scorer
         self._searcher = searcher
 

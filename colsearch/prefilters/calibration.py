@@ -59,7 +59,7 @@ class Rehearsal:
     ) -> None:
         self._prefilter = prefilter
         self._queries = [codec.prepare_query(query) for query in queries]
-        self._vectors = [prefilter.embed_query(query) for query in queries]
+        self._vectors = [prefilter.embed_query(query) for query in self._queries]
         self._n_threads = n_threads
         self._candidates: list[tuple[F32, F32]] = [(_NONE, _NONE)] * len(queries)
         self._bests: list[F32] = [_NONE] * len(queries)

@@ -46,8 +46,9 @@ def fit(
     means = targets.mean(axis=1)
     targets = targets - means[:, None]
     with threadpool_limits(1):
-        landmarks = _landmarks(np.concatenate([probes, *queries]))
-        features = token_features(probes, landmarks)
+        landmarks = codec.prepare_query(_landmarks(np.concatenate([probes, *queries])))
+        products = kernels.DotProducts(landmarks)
+        features = token_features(quantized, products)
         gram = features.T.astype(np.float64) @ features
         gram[np.diag_indices_from(gram)] += _RIDGE * np.trace(gram) / len(gram)
         lower = np.linalg.cholesky(gram)
@@ -59,13 +60,16 @@ def fit(
         baseline = np.linalg.solve(gram, features.T.astype(np.float64) @ means).astype(np.float32)
         solver = _solver(features @ projection)
         vectors = targets.T @ solver
-        asked = summed_features(queries, landmarks) @ projection
+        asked = summed_features(queries, codec.prepare_query, products) @ projection
         n_dims = min(N_DIMS, projection.shape[1] // 4 * 4)
         to_documents, to_queries = balanced_basis(vectors, asked, n_dims, _SEED)
         centroids = train_quantizer(vectors @ to_documents)
+        projection = projection @ to_queries
+        scales = np.abs(projection).max(axis=1) / np.float32(127)
         return LearnedPrefilter(
             landmarks=landmarks,
-            projection=projection @ to_queries,
+            projection=np.rint(projection / np.maximum(scales, np.float32(1e-30))[:, None]).astype(np.int8),
+            scales=scales,
             baseline=baseline,
             probes=quantized,
             probe_means=means,
@@ -75,7 +79,7 @@ def fit(
 
 
 def _landmarks(tokens: F32) -> F32:
-    """(dim, n) unit columns: spherical k-means of the tokens."""
+    """(n, dim) unit vectors: spherical k-means of the tokens."""
     import faiss
 
     unit = tokens / np.maximum(np.linalg.norm(tokens, axis=1, keepdims=True), np.float32(1e-12))
@@ -85,7 +89,7 @@ def _landmarks(tokens: F32) -> F32:
         min_points_per_centroid=1, max_points_per_centroid=16,
     )  # fmt: skip
     means.train(unit)
-    landmarks: F32 = np.ascontiguousarray(means.centroids.T)
+    landmarks: F32 = means.centroids
     return landmarks
 
 

@@ -10,6 +10,7 @@ landmarks and a reduced-rank regression in place of a network; the ancestor with
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,20 +20,18 @@ import colsearch_kernels as kernels
 from colsearch.errors import DamagedError
 from colsearch.prefilters.features import token_features
 from colsearch.prefilters.vector_index import VectorIndex, quantize
-from colsearch.types import F32, I64, U8
+from colsearch.types import F32, I8, I64, U8
 
-_ARRAYS = frozenset(
-    {"landmarks", "projection", "baseline", "probes", "probe_scales", "probe_means", "solver", "centroids"}
-)
 # Documents embedded at once: their targets take 16 MB at 4,096 probes.
 _BLOCK_DOCS = 1024
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class LearnedPrefilter:
     """Attributes:
-    landmarks: (dim, n_landmarks) float32, unit columns.
-    projection: (n_features, n_dims) float32, from a query's summed features to its vector.
+    landmarks: unit vectors that query tokens are compared with, as the kernels take them.
+    projection: (n_features, n_dims) int8, from a query's summed features to its vector, once these are
+        multiplied with `scales`, (n_features,) float32.
     baseline: (n_features,) float32, from the same to the part of MaxSim that all documents share.
     probes: the tokens that documents are measured on, as the kernels take them.
     probe_means: (n_probes,) float32, each probe's mean over the sample of documents.
@@ -40,8 +39,9 @@ class LearnedPrefilter:
     centroids: (n_dims / 2, 16, 2) float32 of the product quantizer.
     """
 
-    landmarks: F32
-    projection: F32
+    landmarks: kernels.QuantizedQuery
+    projection: I8
+    scales: F32
     baseline: F32
     probes: kernels.QuantizedQuery
     probe_means: F32
@@ -52,10 +52,14 @@ class LearnedPrefilter:
     def n_dims(self) -> int:
         return int(self.projection.shape[1])
 
-    def embed_query(self, tokens: F32) -> tuple[F32, float]:
+    @cached_property
+    def _products(self) -> kernels.DotProducts:
+        return kernels.DotProducts(self.landmarks)
+
+    def embed_query(self, query: kernels.QuantizedQuery) -> tuple[F32, float]:
         """A query's vector (n_dims,), and what to add to a product with it to estimate MaxSim."""
-        features = token_features(tokens, self.landmarks).sum(axis=0)
-        [vector] = kernels.product(features[None], self.projection)
+        features = token_features(query, self._products).sum(axis=0)
+        vector = kernels.weighted_sum(features * self.scales, self.projection)
         return vector, float((features * self.baseline).sum())
 
     def embed_documents(self, codes: kernels.Codes, ordinals: I64, n_threads: int) -> F32:
@@ -82,8 +86,10 @@ class LearnedPrefilter:
     def arrays(self) -> dict[str, Any]:
         """All of it, to be stored."""
         return {
-            "landmarks": self.landmarks,
-            "projection": self.projection,
+            "landmarks": self.landmarks.values.view(np.uint8),
+            "landmark_scales": self.landmarks.scales,
+            "projection": self.projection.view(np.uint8),
+            "scales": self.scales,
             "baseline": self.baseline,
             "probes": self.probes.values.view(np.uint8),
             "probe_scales": self.probes.scales,
@@ -93,21 +99,21 @@ class LearnedPrefilter:
         }
 
     @classmethod
-    def from_arrays(
-        cls, arrays: Mapping[str, Any], *, dim: int, padded_dim: int, name: str
-    ) -> "LearnedPrefilter":
+    def from_arrays(cls, arrays: Mapping[str, Any], *, padded_dim: int, name: str) -> "LearnedPrefilter":
         """What `arrays` gave.
 
-        Raises: DamagedError: if shapes do not fit together, or a number is not finite.
+        Raises: DamagedError: if an array is missing, shapes do not fit together, or a number is not finite.
         """
-        missing = _ARRAYS - arrays.keys()
+        missing = {"landmarks", "probes", "centroids"} - arrays.keys()
         if missing:
             raise DamagedError(f"{name} lacks {', '.join(sorted(missing))}: it is no model of this prefilter")
-        n_landmarks, n_probes = arrays["landmarks"].shape[-1], len(arrays["probe_scales"])
-        n_features, n_dims = n_landmarks + dim + 1, 2 * len(arrays["centroids"])
+        n_landmarks, n_probes = len(arrays["landmarks"]), len(arrays["probes"])
+        n_features, n_dims = n_landmarks + padded_dim + 1, 2 * len(arrays["centroids"])
         shapes = {
-            "landmarks": (dim, n_landmarks),
+            "landmarks": (n_landmarks, padded_dim),
+            "landmark_scales": (n_landmarks,),
             "projection": (n_features, n_dims),
+            "scales": (n_features,),
             "baseline": (n_features,),
             "probes": (n_probes, padded_dim),
             "probe_scales": (n_probes,),
@@ -116,19 +122,23 @@ class LearnedPrefilter:
             "centroids": (n_dims // 2, 16, 2),
         }
         for key, shape in shapes.items():
-            if arrays[key].shape != shape or not np.isfinite(arrays[key]).all():
-                raise DamagedError(f"{name}: {key} has shape {arrays[key].shape}, expected finite {shape}")
+            dtype = np.uint8 if key in ("landmarks", "projection", "probes") else np.float32
+            array = arrays.get(key)
+            if array is None or array.dtype != dtype or array.shape != shape or not np.isfinite(array).all():
+                found = "missing" if array is None else f"{array.dtype} {array.shape}"
+                raise DamagedError(f"{name}: {key} is {found}, expected finite {np.dtype(dtype)} {shape}")
         try:
-            probes = kernels.QuantizedQuery(
-                np.ascontiguousarray(arrays["probes"]).view(np.int8),
-                np.ascontiguousarray(arrays["probe_scales"]),
+            landmarks, probes = (
+                kernels.QuantizedQuery(np.array(arrays[key]).view(np.int8), np.array(arrays[scales]))
+                for key, scales in (("landmarks", "landmark_scales"), ("probes", "probe_scales"))
             )
         except kernels.KernelInputError as error:
             raise DamagedError(f"{name}: {error}") from None
         return cls(
-            # Copies: what a query is multiplied with stays in memory.
-            landmarks=arrays["landmarks"].copy(),
-            projection=arrays["projection"].copy(),
+            landmarks=landmarks,
+            # A copy: what every query is multiplied with stays in memory.
+            projection=np.array(arrays["projection"]).view(np.int8),
+            scales=arrays["scales"],
             baseline=arrays["baseline"],
             probes=probes,
             probe_means=arrays["probe_means"],

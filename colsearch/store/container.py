@@ -110,7 +110,9 @@ class Container:
             self._read_table(header)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DamagedError(f"{path}: malformed header ({error}); run `colsearch check`") from None
-        self._verified = np.zeros(len(self._sums), bool)
+        # One byte a block, and the same bytes as an array.
+        self._flags = bytearray(len(self._sums))
+        self._verified = np.frombuffer(self._flags, np.bool_)
         if verify == "off":
             self._verified[:] = True
         elif verify == "full" or len(self._bytes) <= VERIFY_AT_OPEN_BYTES:
@@ -159,7 +161,8 @@ class Container:
         if not self._all_verified and stop > start:
             first = (self._sections[name][0] - HEADER_BYTES + start) // BLOCK_BYTES
             last = (self._sections[name][0] - HEADER_BYTES + stop - 1) // BLOCK_BYTES
-            self._check_blocks(first + np.flatnonzero(~self._verified[first : last + 1]))
+            if self._flags.find(0, first, last + 1) >= 0:
+                self._check_blocks(first + np.flatnonzero(~self._verified[first : last + 1]))
 
     def verify_rows(
         self, name: str, starts: NDArray[np.int64], stops: NDArray[np.int64], row_bytes: int

@@ -208,7 +208,7 @@ class Segment:
     def _json(self, name: str, ordinal: int) -> object:
         blob = self.blob(name, ordinal)
         try:
-            value: object = json.loads(blob)
+            value: object = json.loads(blob.decode())
             # Nothing is escaped when it is written; an escape could make a lone surrogate, which SQLite refuses.
             if b"\\u" in blob:
                 json.dumps(value, ensure_ascii=False).encode()

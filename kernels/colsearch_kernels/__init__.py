@@ -8,13 +8,14 @@ if TYPE_CHECKING:
     from colsearch_kernels.errors import KernelInputError
     from colsearch_kernels.floats import maxsim, maxsim_list
     from colsearch_kernels.int8 import maxsim_int8
-    from colsearch_kernels.products import product
+    from colsearch_kernels.products import DotProducts, weighted_sum
     from colsearch_kernels.quantize import quantize_query
     from colsearch_kernels.scattered import Scattered, ScatteredScorer
     from colsearch_kernels.scoring import align, best_k, score_codes, score_codes_batch, token_maxima, top_k
 
 __all__ = [
     "Codes",
+    "DotProducts",
     "KernelInputError",
     "QuantizedQuery",
     "Scattered",
@@ -24,12 +25,12 @@ __all__ = [
     "maxsim",
     "maxsim_int8",
     "maxsim_list",
-    "product",
     "quantize_query",
     "score_codes",
     "score_codes_batch",
     "token_maxima",
     "top_k",
+    "weighted_sum",
 ]
 
 _HOME = {
@@ -39,7 +40,8 @@ _HOME = {
     "maxsim": "floats",
     "maxsim_list": "floats",
     "maxsim_int8": "int8",
-    "product": "products",
+    "DotProducts": "products",
+    "weighted_sum": "products",
     "quantize_query": "quantize",
     "Scattered": "scattered",
     "ScatteredScorer": "scattered",
