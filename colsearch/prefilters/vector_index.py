@@ -14,7 +14,10 @@ _N_CENTROIDS = 16
 
 
 def train_quantizer(vectors: F32) -> F32:
-    """(n_dims / 2, 16, 2) centroids of a product quantizer; n_dims is a multiple of 4.
+    """(n_dims / 2, 16, 2) centroids of a product quantizer, the same for all groups; n_dims is a multiple of 4.
+
+    Vectors are balanced, so that all groups look alike: one set of centroids learnt from all of them is no
+    worse than one a group learnt from a few thousand points, and takes a hundredth of the time.
 
     Source: Jégou et al. 2011; the 4-bit form that fits into registers is André et al. 2015.
     """
@@ -22,7 +25,8 @@ def train_quantizer(vectors: F32) -> F32:
 
     n_dims = vectors.shape[1]
     quantizer = faiss.ProductQuantizer(n_dims, n_dims // _GROUP, 4)
-    quantizer.cp.min_points_per_centroid = 1
+    quantizer.train_type = faiss.ProductQuantizer.Train_shared
+    quantizer.cp.max_points_per_centroid = 1024
     # FAISS's threads would wait for each other at every step of these tiny problems.
     with threadpool_limits(1):
         quantizer.train(np.ascontiguousarray(vectors))
@@ -39,7 +43,7 @@ def quantize(vectors: F32, centroids: F32) -> U8:
 
 
 class VectorIndex:
-    """The documents of one segment, searched by inner product.
+    """Documents, searched by inner product.
 
     Attributes:
         n_docs: in the order of their codes.
