@@ -16,19 +16,19 @@ from colsearch.audit import Audit, audit
 from colsearch.builder import Progress
 from colsearch.config import DEFAULT_RECALL, DEFAULT_SEED, IndexConfig
 from colsearch.description import describe
-from colsearch.errors import ConfigError, DocumentError, EncoderError
+from colsearch.errors import ConfigError, DocumentError
 from colsearch.explain import Explanation
+from colsearch.own_encoder import OwnEncoder, loaded_encoder
 from colsearch.passages import best_of_groups, in_passages
 from colsearch.scorer import Ranking, Scorer
 from colsearch.searcher import Request, Searcher
 from colsearch.store import CheckReport, Snapshot, Store, check
 from colsearch.store import repair as rebuild
-from colsearch.types import DocId, Document, Hit, Hits, Metadata, Profile, TokenVectors
-from colsearch.upkeep import EncodeQueries, Upkeep
+from colsearch.types import DocId, Document, Hit, Hits, Metadata, Profile
+from colsearch.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from colsearch.encoders import Encoder
-    from colsearch.encoders.passages import TokenSpans
 
 
 class ColIndex:
@@ -41,7 +41,7 @@ class ColIndex:
     def __init__(self, store: Store, *, encoder: Encoder | None, n_threads: int | None) -> None:
         self._store = store
         self.config = IndexConfig.from_json(store.settings)
-        self._encoder = encoder
+        self._own_encoder = OwnEncoder(self.config, store.path, encoder)
         self.n_threads = n_threads or available_cores()
         self._codec = self.config.codec()
         self._scorer = Scorer(self._codec)
@@ -80,7 +80,7 @@ class ColIndex:
             config = IndexConfig(dim, tuple(planes), seed, encoder="")
             config.codec()
             return cls(Store.create(path, config.to_json()), encoder=None, n_threads=n_threads)
-        loaded = _load_encoder(encoder)
+        loaded = loaded_encoder(encoder)
         name = None if encoder is None else str(encoder) if isinstance(encoder, str | Path) else ""
         config = IndexConfig(loaded.dim, tuple(planes), seed, encoder=name, fingerprint=loaded.fingerprint)
         config.codec()
@@ -108,10 +108,8 @@ class ColIndex:
         Raises: IndexNotFoundError, FormatError, DamagedError, EncoderError.
         """
         store = Store.open(path, read_only=read_only, verify=verify)
-        index = cls(store, encoder=None, n_threads=n_threads)
-        if encoder is not None:
-            index._encoder = index._checked(_load_encoder(encoder))
-        return index
+        loaded = None if encoder is None else loaded_encoder(encoder)
+        return cls(store, encoder=loaded, n_threads=n_threads)
 
     def close(self) -> None:
         """Let go of files and locks; closing twice is fine."""
@@ -169,7 +167,7 @@ class ColIndex:
                 metadata `passage_of` and `passage`; search them with `group_by="passage_of"`.
         """
         if passages is not None:
-            documents = in_passages(documents, passages, self._token_spans())
+            documents = in_passages(documents, passages, self._own_encoder.token_spans())
         return self._write(
             lambda first_id: inputs.checked_documents(documents), progress=progress, resume=resume
         )
@@ -242,7 +240,7 @@ class ColIndex:
         Returns: whether anything was done.
         Raises: ReadOnlyError, IndexLockedError, StorageError.
         """
-        return self._upkeep.run(self._query_encoder(), self.n_threads)
+        return self._upkeep.run(self._own_encoder.for_queries(), self.n_threads)
 
     # --- searching ----------------------------------------------------------------------------
 
@@ -304,7 +302,7 @@ class ColIndex:
         """
         queries, single = inputs.as_queries(query)
         k = inputs.checked_k(k)
-        tokens = [one.vectors for one in self._query_tokens(queries)]
+        tokens = [one.vectors for one in self._own_encoder.query_tokens(queries)]
         texts = [inputs.text_of(one) for one in queries] if hybrid else None
         snapshot, allowed = self._store.filtered(where)
 
@@ -346,9 +344,9 @@ class ColIndex:
         snapshot = self._store.snapshot()
         k, recall = inputs.checked_k(k), inputs.checked_recall(recall)
         if queries is None:
-            vectors = self._upkeep.made_up_queries(self._query_encoder())
+            vectors = self._upkeep.made_up_queries(self._own_encoder.for_queries())
         else:
-            vectors = [tokens.vectors for tokens in self._query_tokens(queries)]
+            vectors = [tokens.vectors for tokens in self._own_encoder.query_tokens(queries)]
         if not vectors:
             raise ConfigError("an audit needs queries, and documents to search")
         found, exact = (
@@ -365,7 +363,7 @@ class ColIndex:
         """
         snapshot, found = self._store.located([inputs.checked_id(one) for one in ids])
         doc_nos = np.unique(found)
-        [tokens] = self._query_tokens([query])
+        [tokens] = self._own_encoder.query_tokens([query])
         scores = self._scorer.score(
             snapshot, self._scorer.prepare(tokens.vectors), doc_nos,
             n_threads=self.n_threads, profile=Profile(),
@@ -378,7 +376,7 @@ class ColIndex:
         Raises: UnknownIdError if the id is not in the index; DocumentError if it has no tokens.
         """
         snapshot, doc_nos = self._store.located([inputs.checked_id(id)])
-        [tokens] = self._query_tokens([query])
+        [tokens] = self._own_encoder.query_tokens([query])
         aligned = self._scorer.align(snapshot, self._scorer.prepare(tokens.vectors), int(doc_nos[0]))
         if aligned is None:
             raise DocumentError(f"document {id!r} has no tokens, so there is nothing to explain")
@@ -404,14 +402,7 @@ class ColIndex:
 
         Raises: EncoderError if there is none, or if it is another one.
         """
-        if self._encoder is None:
-            if self.config.encoder == "":
-                raise EncoderError(
-                    f"{self.path} holds vectors made outside colsearch: search with token vectors, or open it "
-                    "with encoder=..."
-                )
-            self._encoder = self._checked(_load_encoder(self.config.encoder))
-        return self._encoder
+        return self._own_encoder.get()
 
     def __len__(self) -> int:
         return self._store.snapshot().n_docs
@@ -491,51 +482,12 @@ class ColIndex:
 
     def _follow_up(self, n_tokens_before: int | None = None) -> None:
         """What a committed write leaves to do; not before the write is durable, and never its failure."""
-        self._upkeep.after_write(n_tokens_before, self._query_encoder, self.n_threads)
-
-    def _query_tokens(self, queries: Sequence[inputs.Query]) -> list[TokenVectors]:
-        """The tokens of each query; all texts are encoded in one go."""
-        texts = [inputs.checked_query_text(query) for query in queries if isinstance(query, str)]
-        encoded = iter(inputs.split(self.encoder.encode_query(texts)) if texts else [])
-        return [
-            next(encoded) if isinstance(query, str) else inputs.query_tokens(query, self.config.dim)
-            for query in queries
-        ]
-
-    def _token_spans(self) -> TokenSpans:
-        token_spans: TokenSpans | None = getattr(self.encoder, "token_spans", None)
-        if token_spans is None:
-            raise EncoderError(
-                "this encoder does not say where tokens lie (token_spans); cut the texts yourself"
-            )
-        return token_spans
-
-    def _query_encoder(self) -> EncodeQueries | None:
-        """What encodes texts as queries, if this index knows of an encoder."""
-        known = self._encoder is not None or self.config.encoder != ""
-        return self.encoder.encode_query if known else None
-
-    def _checked(self, encoder: Encoder) -> Encoder:
-        if self.config.fingerprint is not None and encoder.fingerprint != self.config.fingerprint:
-            raise EncoderError(
-                f"{self.path} was built with encoder {self.config.fingerprint}, this one is "
-                f"{encoder.fingerprint}; open the index with the encoder that built it, or build it anew"
-            )
-        if encoder.dim != self.config.dim:
-            raise EncoderError(f"the encoder has dim {encoder.dim}, {self.path} has {self.config.dim}")
-        return encoder
+        self._upkeep.after_write(n_tokens_before, self._own_encoder.for_queries, self.n_threads)
 
 
 def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _load_encoder(spec: object) -> Encoder:
-    # Encoders import torch, which vectors-only users never need.
-    from colsearch.encoders import load_encoder
-
-    return load_encoder(spec)
 
 
 def _reopen(path: str, read_only: bool, n_threads: int) -> ColIndex:

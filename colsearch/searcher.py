@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,13 +10,13 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 import colsearch_kernels as kernels
-from colsearch.errors import DamagedError
 from colsearch.fronted import Fronted, prefilter_files
 from colsearch.hybrid import N_LEXICAL, fused
+from colsearch.model_notes import ModelNotes
 from colsearch.planning import scans
-from colsearch.prefilters import Calibration, LearnedPrefilter, walk
+from colsearch.prefilters import LearnedPrefilter, walk
 from colsearch.scorer import Ranking, Scorer, searchable
-from colsearch.store import Container, LiveSegment, Model, Snapshot
+from colsearch.store import LiveSegment, Model, Snapshot
 from colsearch.types import F32, I64, Profile
 from colsearch_kernels.pool import run
 
@@ -59,7 +58,7 @@ class Searcher:
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
-        self._prefilters: WeakKeyDictionary[Container, LearnedPrefilter] = WeakKeyDictionary()
+        self._models: WeakKeyDictionary[Model, tuple[LearnedPrefilter, ModelNotes]] = WeakKeyDictionary()
         self._fronted: Fronted | None = None
 
     def search(self, snapshot: Snapshot, queries: Sequence[F32], request: Request) -> list[Searched]:
@@ -73,7 +72,8 @@ class Searcher:
         model = snapshot.model
         if model is None or request.recall >= 1 or scans(n_tokens, longest, self._scorer.codec.dim) <= 1:
             return self._scan(snapshot, queries, request)
-        prefilter, z = self.prefilter(model), calibration(model).z(request.recall, request.k)
+        prefilter, notes = self._loaded(model)
+        z = notes.calibration.z(request.recall, request.k)
         if z is None or all(part.prefilter is None for part in snapshot.parts):
             return self._scan(snapshot, queries, request)
         if len(queries) == 1:
@@ -127,13 +127,16 @@ class Searcher:
 
         Raises: DamagedError: if what is stored does not fit together.
         """
-        loaded = self._prefilters.get(model.file)
+        return self._loaded(model)[0]
+
+    def _loaded(self, model: Model) -> tuple[LearnedPrefilter, ModelNotes]:
+        loaded = self._models.get(model)
         if loaded is None:
             arrays = {name: model.file.rows(name) for name in model.file.section_bytes()}
-            loaded = LearnedPrefilter.from_arrays(
+            prefilter = LearnedPrefilter.from_arrays(
                 arrays, padded_dim=self._scorer.codec.padded_dim, name=str(model.file.path)
             )
-            self._prefilters[model.file] = loaded
+            loaded = self._models[model] = prefilter, ModelNotes.of(model)
         return loaded
 
     def _fronted_by(self, prefilter: LearnedPrefilter, parts: Sequence[LiveSegment]) -> Fronted:
@@ -190,19 +193,6 @@ class Searcher:
             refined = documents.ranking(rows[best], fine(rows[best]), request.k)
         profile.n_candidates += len(walked.scores)
         return Searched(query, Ranking.joined([newest, refined], request.k), profile)
-
-
-def calibration(model: Model) -> Calibration:
-    """What recall the prefilter was measured to keep.
-
-    Raises: DamagedError: if the notes of the model are not what was written.
-    """
-    try:
-        return Calibration.from_json(json.loads(model.notes)["recall"])
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise DamagedError(
-            f"the notes of {model.file.path} in SQLite are malformed ({error}); run `colsearch check --repair`"
-        ) from None
 
 
 def _n_tokens(parts: Sequence[LiveSegment], allowed: I64 | None) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from colsearch.model_notes import ModelNotes
 from colsearch.planning import scans
 from colsearch.prefilters import (
     DEPTHS,
@@ -24,7 +24,7 @@ from colsearch.prefilters import (
     word_runs,
 )
 from colsearch.scorer import Scorer, searchable
-from colsearch.searcher import Request, Searcher, calibration
+from colsearch.searcher import Request, Searcher
 from colsearch.store import LiveSegment, Snapshot, Store, present_rows
 from colsearch.types import F32, I64, U8, TokenVectors
 from colsearch_kernels import Codes
@@ -163,12 +163,8 @@ class Upkeep:
 
     def _adopt(self, name: str, calibration: Calibration) -> None:
         snapshot = self._store.snapshot()
-        notes = {
-            "recall": calibration.to_json(),
-            "checked_tokens": snapshot.n_tokens,
-            "checked_doc_no": snapshot.next_doc_no,
-        }
-        self._store.adopt_model(name, notes)
+        notes = ModelNotes(calibration, snapshot.n_tokens, snapshot.next_doc_no)
+        self._store.adopt_model(name, notes.to_json())
 
     def _extend(
         self, model: str, prefilter: LearnedPrefilter, n_threads: int, rehearsal: Rehearsal | None = None
@@ -204,11 +200,13 @@ class Upkeep:
         """Whether new documents, asked about, are found less often than was promised."""
         snapshot = self._store.snapshot()
         assert snapshot.model is not None
-        notes = json.loads(snapshot.model.notes)
-        if snapshot.n_tokens < _GROWTH * notes["checked_tokens"]:
+        notes = ModelNotes.of(snapshot.model)
+        if snapshot.n_tokens < _GROWTH * notes.checked_tokens:
             return False
         rng = np.random.default_rng(_SEED)
-        documents, _ = self._sample(snapshot, notes["checked_doc_no"], rng)
+        documents, _ = self._sample(snapshot, notes.checked_doc_no, rng)
+        if not documents.n_docs:
+            return False
         queries = token_runs(documents, self._codec, _N_CHECK, rng)
         promised, exact = (
             self._searcher.search(snapshot, queries, Request(DEPTHS[0], None, recall, n_threads))
@@ -217,7 +215,7 @@ class Upkeep:
         recall = np.mean([p.ranking.recall(e.ranking) for p, e in zip(promised, exact)])
         if recall < _CHECKED_RECALL - _TOLERANCE:
             return True
-        self._adopt(snapshot.model.name, calibration(snapshot.model))
+        self._adopt(snapshot.model.name, notes.calibration)
         return False
 
     def _sample(self, snapshot: Snapshot, first: int, rng: np.random.Generator) -> tuple[Codes, I64]:

@@ -1,0 +1,42 @@
+"""What was measured of a prefilter on the documents of its index; stored beside it in SQLite, as JSON."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from colsearch.errors import DamagedError
+from colsearch.prefilters import Calibration
+from colsearch.store import Model
+
+
+@dataclass(frozen=True, slots=True)
+class ModelNotes:
+    """Attributes:
+    calibration: from recall to how far a query follows its candidates.
+    checked_tokens: tokens of the index when recall was last measured.
+    checked_doc_no: later documents have this number or a higher one.
+    """
+
+    calibration: Calibration
+    checked_tokens: int
+    checked_doc_no: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "recall": self.calibration.to_json(),
+            "checked_tokens": self.checked_tokens,
+            "checked_doc_no": self.checked_doc_no,
+        }
+
+    @classmethod
+    def of(cls, model: Model) -> "ModelNotes":
+        """Raises: DamagedError: if the notes are not what was written."""
+        try:
+            notes = json.loads(model.notes)
+            calibration = Calibration.from_json(notes["recall"])
+            return cls(calibration, int(notes["checked_tokens"]), int(notes["checked_doc_no"]))
+        except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+            raise DamagedError(
+                f"the notes of {model.file.path} in SQLite are malformed ({error}); "
+                "run `colsearch check --repair`"
+            ) from None
