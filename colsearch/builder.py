@@ -1,10 +1,13 @@
 """Documents -> token vectors -> codes -> a staged build, in bounded memory, all or nothing."""
 
+import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import TypeAlias
+
+import numpy as np
 
 from colsearch import inputs
 from colsearch.codecs import RotatedCodec
@@ -12,6 +15,7 @@ from colsearch.errors import DocumentError
 from colsearch.store import Build, DocumentBatch
 from colsearch.types import F32, Document, TokenVectors
 
+_log = logging.getLogger(__name__)
 BATCH_DOCS = 512
 BATCH_TOKENS = 1 << 16
 Progress: TypeAlias = Callable[[int, int | None], None] | bool | None
@@ -46,10 +50,21 @@ def given_vectors(documents: Iterator[tuple[Document, object]], dim: int) -> Ite
         yield batch, inputs.flatten(arrays, dim)
 
 
-def write(build: Build, codec: RotatedCodec, batches: Iterable[EncodedDocuments], progress: Progress) -> int:
-    """Encode and stage every batch; the caller commits. Returns the number of documents."""
-    n_docs = 0
-    with progress_report(progress, None) as report:
+def write(
+    build: Build,
+    codec: RotatedCodec,
+    batches: Iterable[EncodedDocuments],
+    progress: Progress,
+    total: int | None = None,
+) -> int:
+    """Encode and stage every batch; the caller commits.
+
+    Args:
+        total: documents to come, if it is known.
+    Returns: the number of documents.
+    """
+    n_docs = n_cut = n_lost = 0
+    with progress_report(progress, total) as report:
         for documents, tokens in batches:
             encoded = codec.encode(tokens.vectors)
             build.add(
@@ -64,7 +79,18 @@ def write(build: Build, codec: RotatedCodec, batches: Iterable[EncodedDocuments]
                 )
             )
             n_docs += len(documents)
-            report(n_docs, None)
+            if tokens.n_truncated is not None:
+                n_cut += int(np.count_nonzero(tokens.n_truncated))
+                n_lost += int(tokens.n_truncated.sum())
+            report(build.n_staged + n_docs, total)
+    if n_cut:
+        _log.warning(
+            "%d of %d texts are longer than the encoder reads: their last %d tokens were cut off; "
+            "passages= (--passages) splits long texts",
+            n_cut,
+            n_docs,
+            n_lost,
+        )
     return n_docs
 
 

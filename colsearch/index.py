@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -169,7 +169,10 @@ class ColIndex:
         if passages is not None:
             documents = in_passages(documents, passages, self._own_encoder.token_spans())
         return self._write(
-            lambda first_id: inputs.checked_documents(documents), progress=progress, resume=resume
+            lambda first_id: inputs.checked_documents(documents),
+            total=_length(documents),
+            progress=progress,
+            resume=resume,
         )
 
     def add_vectors(
@@ -453,6 +456,7 @@ class ColIndex:
                 texts=texts, ids=ids, metadata=metadata, vectors=vectors, first_id=first_id
             ),
             has_vectors=vectors is not None,
+            total=_length(texts if vectors is None else vectors),
             progress=progress,
             replace=replace,
             resume=resume,
@@ -463,6 +467,7 @@ class ColIndex:
         rows_from: Callable[[int], Iterator[tuple[Document, object]]],
         *,
         has_vectors: bool = False,
+        total: int | None,
         progress: Progress,
         replace: bool = False,
         resume: bool = False,
@@ -475,7 +480,7 @@ class ColIndex:
                 batches = builder.given_vectors(rows, self.config.dim)
             else:
                 batches = builder.encoded_texts(rows, self.encoder.encode_document)
-            n_docs = builder.write(build, self._codec, batches, progress)
+            n_docs = builder.write(build, self._codec, batches, progress, total)
             build.commit()
         self._follow_up(n_tokens_before)
         return build.n_staged + n_docs
@@ -488,6 +493,11 @@ class ColIndex:
 def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _length(items: object) -> int | None:
+    """Of what has one; a stream has none."""
+    return len(items) if isinstance(items, Sized) else None
 
 
 def _reopen(path: str, read_only: bool, n_threads: int) -> ColIndex:

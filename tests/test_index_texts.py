@@ -87,3 +87,17 @@ def test_token_vectors_search_like_their_text(index):
     query = load_encoder(None).encode_query(["ten countries"]).vectors
     by_text, by_vectors = index.search("ten countries"), index.search(np.asarray(query))
     assert [(h.id, h.score) for h in by_text] == [(h.id, h.score) for h in by_vectors]
+
+
+def test_progress_is_told_and_a_list_has_a_total(tmp_path: Path) -> None:
+    calls: list[tuple[int, int | None]] = []
+    with ColIndex.create(tmp_path / "index") as index:
+        index.add(["one", "two", "three"], progress=lambda done, total: calls.append((done, total)))
+        index.add((text for text in ["four"]), progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(3, 3), (1, None)]
+
+
+def test_texts_that_the_encoder_cuts_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with ColIndex.create(tmp_path / "index") as index:
+        index.add(["short", "word " * 2000])
+    assert "1 of 2 texts are longer than the encoder reads: their last 1746 tokens" in caplog.text

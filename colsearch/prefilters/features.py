@@ -1,11 +1,16 @@
 """What a query token is to the prefilter: its soft assignment to landmarks, itself, and a constant."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from colsearch.types import F32
-from colsearch_kernels import DotProducts, QuantizedQuery
+from colsearch_kernels import QuantizedQuery
+
+if TYPE_CHECKING:
+    # Loads numba, which importing colsearch must not.
+    from colsearch_kernels import DotProducts
 
 # Of the softmax; 5 measured a little better than 8 and 12 at 512 to 1,024 dims.
 _SHARPNESS = np.float32(5.0)
@@ -13,7 +18,7 @@ _SHARPNESS = np.float32(5.0)
 _BLOCK = 1024
 
 
-def token_features(tokens: QuantizedQuery, landmarks: DotProducts) -> F32:
+def token_features(tokens: QuantizedQuery, landmarks: "DotProducts") -> F32:
     """Features of each token; those of c * token are c times as large, as MaxSim is.
 
     Args:
@@ -36,7 +41,7 @@ def token_features(tokens: QuantizedQuery, landmarks: DotProducts) -> F32:
 
 
 def summed_features(
-    queries: Sequence[F32], prepare: Callable[[F32], QuantizedQuery], landmarks: DotProducts
+    queries: Sequence[F32], prepare: Callable[[F32], QuantizedQuery], landmarks: "DotProducts"
 ) -> F32:
     """(n_queries, n_features) float32: each query's token features, added up."""
     lengths = np.array([len(query) for query in queries])

@@ -53,7 +53,7 @@ class LearnedPrefilter:
         return int(self.projection.shape[1])
 
     @cached_property
-    def _products(self) -> kernels.DotProducts:
+    def _products(self) -> "kernels.DotProducts":
         return kernels.DotProducts(self.landmarks)
 
     def embed_query(self, query: kernels.QuantizedQuery) -> tuple[F32, float]:
