@@ -42,26 +42,28 @@ _PREFETCH_BYTES = 8192
 
 
 @njit(nogil=True, error_model="numpy")
-def _unpack(layout, plane0, plane1, bytes0, bytes1, first, last, n_rows, n_dims, out):  # type: ignore[no-untyped-def]
-    """Rows first..first + n_rows - 1, none beyond `last`, which is repeated: that changes no maximum."""
-    for i in range(n_rows):
-        token = min(first + i, last)
-        row0, row1, to = plane0 + token * bytes0, plane1 + token * bytes1, out + i * n_dims
-        if layout == BITS_4:
-            _row_4(row0, row1, n_dims, to)
-        elif layout == BITS_4_4:
-            _row_4_4(row0, row1, n_dims, to)
-        elif layout == BITS_2:
-            _row_2(row0, row1, n_dims, to)
-        elif layout == BITS_1:
-            _row_1(row0, row1, n_dims, to)
-        elif layout == BITS_2_6:
-            _row_2_6(row0, row1, n_dims, to)
-        elif layout == BYTES:
-            _row_8(row0, row1, n_dims, to)
-        else:
-            # A row of signed bytes may end within a word; the query's dims there are 0.
-            signed_row(row0, bytes0, to)
+def _unpack(layout, plane0, plane1, bytes0, bytes1, n_present, n_rows, n_dims, out):  # type: ignore[no-untyped-def]
+    """The rows from the addresses on, one byte a dim; if fewer are present, the last one is repeated."""
+    # Rows of whole planes lie end to end, as they do in `out`: one long run of dims.
+    if layout == BITS_4:
+        _row_4(plane0, plane1, n_present * n_dims, out)
+    elif layout == BITS_4_4:
+        _row_4_4(plane0, plane1, n_present * n_dims, out)
+    elif layout == BITS_2:
+        _row_2(plane0, plane1, n_present * n_dims, out)
+    elif layout == BITS_1:
+        _row_1(plane0, plane1, n_present * n_dims, out)
+    elif layout == BYTES:
+        _row_8(plane0, plane1, n_present * n_dims, out)
+    else:
+        for i in range(n_present):
+            if layout == BITS_2_6:
+                _row_2_6(plane0 + i * bytes0, plane1 + i * bytes1, n_dims, out + i * n_dims)
+            else:
+                # A row of signed bytes may end within a word; the query's dims there are 0.
+                signed_row(plane0 + i * bytes0, bytes0, out + i * n_dims)
+    for word in range(n_present * n_dims // 4, n_rows * n_dims // 4):
+        write_i32(out, word, read_i32(out, word - n_dims // 4))
 
 
 @njit(nogil=True, error_model="numpy")
@@ -74,17 +76,20 @@ def _document(  # type: ignore[no-untyped-def]
     while first < stop:
         small = stop - first <= TILE - SMALL
         n_rows = SMALL if small else TILE
+        # Some tokens of the tile before once more change no maximum.
+        begin = max(start, min(first, stop - n_rows))
+        n_present = min(n_rows, stop - begin)
         # Bytes need no unpacking, unless the tile would read beyond the document.
-        direct = layout == BYTES and first + n_rows <= stop
-        if direct:
-            tile_rows = plane0 + first * bytes0
+        if layout == BYTES and n_present == n_rows:
+            tile_rows = plane0 + begin * bytes0
         else:
             _unpack(
-                layout, plane0, plane1, bytes0, bytes1, first, stop - 1, n_rows, n_dims, rows
+                layout, plane0 + begin * bytes0, plane1 + begin * bytes1, bytes0, bytes1,
+                n_present, n_rows, n_dims, rows,
             )  # fmt: skip
             tile_rows = rows
         for i in range(n_rows):
-            token = min(first + i, stop - 1)
+            token = begin + min(i, n_present - 1)
             width = read_f32(widths, token) if layout == SIGNED else read_f16(widths, token)
             write_f32(tile_widths, i, width * scale)
         v = 0
