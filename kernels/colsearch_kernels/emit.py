@@ -9,6 +9,7 @@ differ in the `step` of an arithmetic only (see arithmetic.py).
 """
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -159,16 +160,24 @@ def tile_body(arithmetic: Any, n_tokens: int, n_vectors: int) -> Callable[..., A
         dots = accumulate(builder, n_words, first * n_tokens, step)
         for v in range(n_vectors):
             at = builder.add(maxima, number(64 * v))
-            best = load(builder, at, V16F32, 64)
+            # Several maxima at first, since each waits for the one before.
+            bests = [load(builder, at, V16F32, 64)] + [constant(V16F32, -math.inf)] * (n_tokens // 4)
             for token in range(n_tokens):
                 width = builder.add(widths, number(4 * token))
                 similarity = arithmetic.similarity(builder, dots[token * n_vectors + v], width)
-                larger = builder.fcmp_ordered(">", similarity, best)
-                best = builder.select(larger, similarity, best)
-            store(builder, best, at, 64)
+                i = token % len(bests)
+                bests[i] = _larger(builder, similarity, bests[i])
+            while len(bests) > 1:
+                bests.append(_larger(builder, bests.pop(0), bests.pop(0)))
+            store(builder, bests[0], at, 64)
         return arithmetic.not_finite(builder, dots[::n_vectors])
 
     return generate
+
+
+def _larger(builder: Any, value: Any, best: Any) -> Any:
+    """The larger of both in each lane; `best` where the value is NaN."""
+    return builder.select(builder.fcmp_ordered(">", value, best), value, best)
 
 
 def _prefetch(builder: Any, address: Any, n_bytes: Any) -> None:

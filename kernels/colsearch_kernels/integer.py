@@ -22,7 +22,7 @@ from colsearch_kernels.emit import (
 )
 from colsearch_kernels.jit import kernel
 from colsearch_kernels.tiers import tier as chosen_tier
-from colsearch_kernels.unpack import code_row, half_reader, signed_row
+from colsearch_kernels.unpack import code_row, half_reader, scaled_halves, signed_row
 
 TIER = chosen_tier()
 TILE, SMALL, VECTORS = TIER.tile, TIER.small_tile, TIER.vectors
@@ -34,6 +34,7 @@ LAYOUTS = {(8,): BYTES, (4,): BITS_4, (2,): BITS_2, (1,): BITS_1, (4, 4): BITS_4
 _row_8, _row_4, _row_2, _row_1 = (code_row((bits,)) for bits in (8, 4, 2, 1))
 _row_4_4, _row_2_6 = code_row((4, 4)), code_row((2, 6))
 read_f16 = half_reader(TIER.halves)
+_large_widths, _small_widths = (scaled_halves(n, TIER.halves) for n in (TILE, SMALL))
 _arithmetic = Integer(TIER.name)
 _large, _small = tile(_arithmetic, TILE, VECTORS), tile(_arithmetic, SMALL, VECTORS)
 _large_one, _small_one = tile(_arithmetic, TILE, 1), tile(_arithmetic, SMALL, 1)
@@ -88,10 +89,15 @@ def _document(  # type: ignore[no-untyped-def]
                 n_present, n_rows, n_dims, rows,
             )  # fmt: skip
             tile_rows = rows
-        for i in range(n_rows):
-            token = begin + min(i, n_present - 1)
-            width = read_f32(widths, token) if layout == SIGNED else read_f16(widths, token)
-            write_f32(tile_widths, i, width * scale)
+        if layout == SIGNED or n_present < n_rows:
+            for i in range(n_rows):
+                token = begin + min(i, n_present - 1)
+                width = read_f32(widths, token) if layout == SIGNED else read_f16(widths, token)
+                write_f32(tile_widths, i, width * scale)
+        elif small:
+            _small_widths(widths + 2 * begin, scale, tile_widths)
+        else:
+            _large_widths(widths + 2 * begin, scale, tile_widths)
         v = 0
         while v < n_vectors:
             at, initial_at, maxima_at = query + v * 16 * n_dims, initial + 64 * v, maxima + 64 * v

@@ -10,6 +10,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.extending import intrinsic
 
 from colsearch_kernels.emit import (
     F16,
@@ -22,6 +23,7 @@ from colsearch_kernels.emit import (
     load,
     number,
     shuffle,
+    splat,
     store,
 )
 
@@ -130,6 +132,23 @@ def half_reader(hardware: bool) -> Any:
         return builder.extract_element(value, I32(0))
 
     return emitted(generate, types.float32)
+
+
+def scaled_halves(n: int, hardware: bool) -> Any:
+    """Intrinsic (address, scale, out): n float16 -> n float32, multiplied with the float32 scale."""
+
+    @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+    def convert(typing_context: Any, address: Any, scale: Any, out: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            address, scale, out = values
+            halves = load(builder, address, ir.VectorType(I16, n), 2)
+            floats = _halves_as_floats(builder, halves, hardware)
+            store(builder, builder.fmul(floats, splat(builder, scale, n)), out, 4)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.float32, types.int64), codegen
+
+    return convert
 
 
 def float_row(source: str, rounding: str, hardware_halves: bool) -> Any:
