@@ -177,6 +177,8 @@ class Searcher:
             for n_planes in (1, None)
         )
         n = max(_FIRST_CANDIDATES, _FIRST_PER_HIT * request.k)
+        # Beyond half of all documents, a scan costs no more.
+        most = documents.n_docs // 2
         while True:
             with profile.stage("prefilter"):
                 rows, estimates = documents.candidates(fronted, prepared, n, request.allowed)
@@ -184,10 +186,10 @@ class Searcher:
                 walked = walk(rows, estimates, coarse, request.k, z, others=newest.scores)
             if walked.complete or len(rows) < n:
                 break
-            n *= _MORE
-            if n > documents.n_docs // 2:
+            if n >= most:
                 [scanned] = self._scan(snapshot, [query], request)
                 return scanned
+            n = min(n * _MORE, most)
         with profile.stage("refine"):
             best = kernels.best_k(walked.scores, rows[: len(walked.scores)], max(_MIN_REFINED, 2 * request.k))
             refined = documents.ranking(rows[best], fine(rows[best]), request.k)

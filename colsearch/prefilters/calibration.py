@@ -17,7 +17,7 @@ DEPTHS = (10, 100)
 # Of the misses that a recall allows, the share that may show on the queries of the calibration, which are
 # made of documents and are easier than real ones (recall .982 where .995 was measured, at the worst).
 _SAFETY = 0.5
-_N_CANDIDATES = 4096
+_N_CANDIDATES = 8192
 _AT_ONCE = 16
 _NONE = np.empty(0, np.float32)
 _GRID = np.arange(-1.0, 8.25, 0.25, dtype=np.float32)
