@@ -22,9 +22,10 @@ from colsearch.errors import ConfigError, EncoderError
 from colsearch.types import F32, I32, TokenVectors
 
 _RECIPE = "embedded-1"
-# Position embeddings allow 512; the model was trained on at most 256 and says so in its own settings.
-_MAX_TOKENS = 256
-_POSITIONS = 512
+# As many as there are position embeddings. Trained for one vector a text, the model's own settings stop at 256;
+# for token vectors the rest of a text is worth reading: nDCG@10 on SciFact .730 instead of .710, and .726
+# instead of .710 on the 809 queries of its other split.
+_MAX_TOKENS = _POSITIONS = 512
 # Small batches stay in the cache: one thread runs 2,048 tokens as fast as 8,192, and threads share evenly.
 _TOKEN_BUDGET = 2048
 
