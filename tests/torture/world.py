@@ -95,7 +95,7 @@ def _deletes(name: str, ids: list[str | int], *, purge: bool = False) -> Step:
     )
 
 
-def _staged(documents: State) -> Step:
+def staged(documents: State) -> Step:
     """An add of several staged segments, as a bulk add of millions makes them."""
 
     def run(index: ColIndex) -> None:
@@ -125,7 +125,7 @@ STEPS = [
     _updates("update", {"a3": 2, "d1": 2, "new": 2}),
     _deletes("delete", ["a1", 1000, "b2"]),
     Step("model and prefilter", _model, dict),
-    _staged({f"e{n}": 3 for n in range(10)}),
+    staged({f"e{n}": 3 for n in range(10)}),
     _deletes("purge", ["a4", "e1"], purge=True),
     _updates("update again", {"b5": 4, "e2": 4}),
     # More than half of the merged segment, so that it is rewritten.

@@ -1,0 +1,17 @@
+"""The fuzzers, for a few seconds each; `python -m tests.torture --full --only fuzz` runs ten million executions."""
+
+import pytest
+
+from tests.torture.children import run_in_child
+from tests.torture.fuzz import fuzz, targets
+
+N_EXECUTIONS = {"segment header": 16_000, "JSONL": 100_000, "filter": 30_000}
+
+
+@pytest.mark.parametrize("name", N_EXECUTIONS)
+def test_a_reader_gives_a_result_or_an_error_of_ours(scratch, name):
+    def run() -> list[str]:
+        return fuzz(dict(targets(scratch))[name], range(N_EXECUTIONS[name]))
+
+    found = run_in_child(run, seconds=120).unwrap()
+    assert not found, f"{len(found)}:\n" + "\n".join(found[:20])
