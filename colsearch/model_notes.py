@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from colsearch.errors import DamagedError
-from colsearch.prefilters import Calibration
-from colsearch.store import Model
+from colsearch.prefilters import MODEL_META, Calibration
+from colsearch.store import Model, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +40,9 @@ class ModelNotes:
                 f"the notes of {model.file.path} in SQLite are malformed ({error}); "
                 "run `colsearch check --repair`"
             ) from None
+
+
+def usable_model(snapshot: Snapshot) -> Model | None:
+    """The prefilter's model, unless it is of a kind that this release does not read, and will make anew."""
+    model = snapshot.model
+    return model if model is not None and model.file.meta == MODEL_META else None

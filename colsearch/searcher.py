@@ -12,7 +12,7 @@ import numpy as np
 import colsearch_kernels as kernels
 from colsearch.fronted import Fronted, prefilter_files
 from colsearch.hybrid import N_LEXICAL, fused
-from colsearch.model_notes import ModelNotes
+from colsearch.model_notes import ModelNotes, usable_model
 from colsearch.planning import scans
 from colsearch.prefilters import LearnedPrefilter, walk
 from colsearch.scorer import Ranking, Scorer, searchable
@@ -69,7 +69,7 @@ class Searcher:
         """
         n_tokens = _n_tokens(snapshot.parts, request.allowed)
         longest = max((len(query) for query in queries), default=0)
-        model = snapshot.model
+        model = usable_model(snapshot)
         if model is None or request.recall >= 1 or scans(n_tokens, longest, self._scorer.codec.dim) <= 1:
             return self._scan(snapshot, queries, request)
         prefilter, notes = self._loaded(model)

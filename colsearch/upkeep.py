@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from colsearch.model_notes import ModelNotes
+from colsearch.model_notes import ModelNotes, usable_model
 from colsearch.planning import scans
 from colsearch.prefilters import (
     DEPTHS,
     MIN_DOCS,
+    MODEL_META,
     Calibration,
     LearnedPrefilter,
     Rehearsal,
@@ -76,12 +77,13 @@ class Upkeep:
     def due(self) -> Due | None:
         """What there is to do, if anything."""
         snapshot = self._store.snapshot()
+        if usable_model(snapshot) is None:
+            n_tokens = snapshot.n_tokens
+            if scans(n_tokens, 1, self._codec.dim) <= 1 or snapshot.n_docs < MIN_DOCS:
+                return None
+            return Due("searching takes a scan of all tokens; a prefilter would spare it", n_tokens, n_tokens)
         pending = sum(part.segment.n_tokens for part in _pending(snapshot))
         missing = sum(_n_missing(part) for part in _pending(snapshot))
-        if snapshot.model is None:
-            if scans(snapshot.n_tokens, 1, self._codec.dim) <= 1 or snapshot.n_docs < MIN_DOCS:
-                return None
-            return Due("searching takes a scan of all tokens; a prefilter would spare it", pending, missing)
         if scans(pending, 1, self._codec.dim) > 0.5:
             return Due(f"{pending:,} tokens are not in the prefilter yet", pending, missing)
         return None
@@ -134,7 +136,7 @@ class Upkeep:
         with self._store.write_lock():
             if self.due() is None:
                 return False
-            model = self._store.snapshot().model
+            model = usable_model(self._store.snapshot())
             if model is None:
                 self._refit(encode, n_threads)
                 return True
@@ -156,7 +158,7 @@ class Upkeep:
             held_out, probes = asked[:_N_CALIBRATION], np.concatenate(asked[_N_CALIBRATION:])
         probes = probes[rng.permutation(len(probes))]
         prefilter = fit(self._codec, documents, probes, runs, n_threads)
-        name = self._store.put_model(prefilter.arrays(), {"kind": "prefilter"})
+        name = self._store.put_model(prefilter.arrays(), MODEL_META)
         rehearsal = Rehearsal(prefilter, self._codec, held_out, n_threads)
         self._extend(name, prefilter, n_threads, rehearsal)
         self._adopt(name, rehearsal.calibration())

@@ -2,19 +2,19 @@
 
 from colsearch.prefilters.calibration import DEPTHS, Calibration, Rehearsal
 from colsearch.prefilters.fitting import MIN_DOCS, fit
-from colsearch.prefilters.learned import LearnedPrefilter
+from colsearch.prefilters.learned import MODEL_META, LearnedPrefilter
 from colsearch.prefilters.sampling import gather, join, token_runs, word_runs
 from colsearch.prefilters.vector_index import VectorIndex
-from colsearch.prefilters.walk import Walk, walk
+from colsearch.prefilters.walk import walk
 
 __all__ = [
     "DEPTHS",
     "MIN_DOCS",
+    "MODEL_META",
     "Calibration",
     "LearnedPrefilter",
     "Rehearsal",
     "VectorIndex",
-    "Walk",
     "fit",
     "gather",
     "join",

@@ -22,6 +22,8 @@ from colsearch.prefilters.features import token_features
 from colsearch.prefilters.vector_index import VectorIndex, quantize
 from colsearch.types import F32, I8, I64, U8
 
+# What the arrays of a model are; one that says otherwise is made anew.
+MODEL_META = {"kind": "learned prefilter", "version": 1}
 # Documents embedded at once: their targets take 16 MB at 4,096 probes.
 _BLOCK_DOCS = 1024
 

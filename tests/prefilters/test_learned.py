@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colsearch import ColIndex, planning, upkeep
+from colsearch import ColIndex, model_notes, planning, upkeep
 from colsearch.prefilters import LearnedPrefilter, fitting
 from colsearch.types import F32, I64
 from colsearch_kernels import Codes
@@ -212,3 +212,22 @@ def test_a_fit_that_fails_is_no_failed_write(tmp_path: Path, monkeypatch: pytest
         monkeypatch.undo()
         monkeypatch.setattr(planning, "CHEAP_SCAN_NS", 2e5)
         assert index.optimize() and index.info()["prefilter"]
+
+
+def test_a_model_of_another_release_is_left_aside_and_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = draw_kinds(0)
+    [query] = draw_queries(1, 8, kinds)
+    with ColIndex.create(tmp_path / "index", dim=DIM, n_threads=2) as index:
+        index.add_vectors(cluster_documents(3_000, 1, kinds), ids=range(3_000))
+        before = index.search(query, exact=True)
+    for module in (model_notes, upkeep):
+        monkeypatch.setattr(module, "MODEL_META", {"kind": "learned prefilter", "version": 99})
+    with ColIndex.open(tmp_path / "index", n_threads=2) as index:
+        scanned = index.search(query, profile=True)
+        assert list(scanned) == list(before)
+        assert scanned.profile is not None and scanned.profile.n_candidates == 3_000
+        assert index.info()["optimize_due"] and index.optimize() and not index.info()["optimize_due"]
+        again = index.search(query, profile=True)
+        assert again.profile is not None and again.profile.n_candidates < 3_000
