@@ -1,0 +1,82 @@
+"""Several processes at one index: contending writers, readers, forked and spawned workers, an ordinary user."""
+
+import multiprocessing
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from colsearch import ColIndex
+from colsearch.errors import ReadOnlyError
+from tests.torture import world
+from tests.torture.children import run_in_child
+from tests.torture.processes import contend
+from tests.torture.soak import Soaked, soak
+
+NOBODY = 65534
+
+
+def test_contending_writers_lose_nothing_and_readers_see_whole_states(scratch):
+    total = run_in_child(lambda: contend(scratch, seconds=12), seconds=120).unwrap()
+    assert not total["problems"], total["problems"][:3]
+    assert total["writes"] >= 40 and total["refused"] and total["reads"] >= 40, total
+
+
+def test_a_soak_keeps_no_memory_and_no_descriptors(scratch):
+    soaked = Soaked(**run_in_child(lambda: asdict(soak(scratch, seconds=12)), seconds=120).unwrap())
+    assert soaked.n_calls >= 100
+    assert soaked.growth_mb < 20, soaked
+    assert soaked.descriptors[1] <= soaked.descriptors[0] + 8, soaked
+
+
+def searched(index: ColIndex) -> list[tuple[str | int, float]]:
+    return [(hit.id, hit.score) for hit in index.search(world.QUERY, k=50)]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_take_an_index_along(scratch, method):
+    world.build_base(scratch / "index")
+    with ColIndex.open(scratch / "index", n_threads=2) as index:
+        expected = searched(index)
+        with multiprocessing.get_context(method).Pool(2) as pool:
+            assert pool.map(searched, [index] * 4) == [expected] * 4
+        assert searched(index) == expected
+
+
+def test_a_forked_child_goes_on_with_an_open_index(scratch):
+    world.build_base(scratch / "index")
+    with ColIndex.open(scratch / "index", n_threads=2) as index:
+        expected = searched(index)
+        found = run_in_child(lambda: searched(index)).unwrap()
+        assert [tuple(pair) for pair in found] == expected
+
+
+def test_a_folder_that_may_not_be_written_is_opened_by_an_ordinary_user(scratch):
+    state = world.build_base(scratch / "index")
+    copy = Path(shutil.copytree(scratch / "index", scratch / "copy"))
+    for path in (copy, *copy.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    for folder in (scratch, scratch.parent):
+        folder.chmod(0o755)
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
+
+    def as_an_ordinary_user() -> str:
+        if os.getuid() == 0:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+        assert not os.access(copy, os.W_OK)
+        with ColIndex.open(copy, n_threads=1) as index:
+            problem = world.mismatch(index, state)
+            assert problem is None, problem
+            assert index.check(deep=True).ok
+            try:
+                index.delete(next(iter(index)))
+            except ReadOnlyError:
+                return "refused"
+            return "written"
+
+    assert run_in_child(as_an_ordinary_user).unwrap() == "refused"
+    assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
