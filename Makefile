@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Where a CPU build of torch is wanted: make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 PIP_ARGS ?=
 
-.PHONY: demo demo-large test test-system test-triton clean
+.PHONY: demo demo-large test test-system clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -24,14 +24,10 @@ test: $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2 -m "not system"
 
+# What needs more than the packages of `make test`: the GPU kernel, in Triton's interpreter on the CPU.
 test-system: $(VENV)/installed
-	$(BIN)/python -m tests.system_packages
-	$(BIN)/python -m pytest -m system
-
-# The GPU kernel, in Triton's interpreter on the CPU.
-test-triton: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[gpu]'
-	$(BIN)/python -m pytest -m system tests/kernels/test_triton_kernel.py
+	$(BIN)/python -m pytest -m system
 
 clean:
 	rm -rf $(VENV) demo build dist

@@ -1,6 +1,6 @@
 """The Triton kernel in Triton's interpreter, on the CPU, against the reference: equal to the bit.
 
-A job of its own, `make test-triton`, because torch's CPU builds come without Triton.
+A job of its own, `make test-system`, because torch's CPU builds come without Triton.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def interpreter() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         # Read when a kernel is decorated, so before `triton_kernel` is imported.
         patch.setenv("TRITON_INTERPRET", "1")
-        pytest.importorskip("triton", reason="the package triton is missing: `make test-triton` installs it")
+        pytest.importorskip("triton", reason="the package triton is missing: `make test-system` installs it")
         yield
 
 
