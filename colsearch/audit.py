@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from colsearch.searcher import Searched
 from colsearch.types import F32
@@ -64,8 +65,7 @@ def audit(
 ) -> Audit:
     """Compare the searches of the same queries."""
     recalls = np.array([one.ranking.recall(best.ranking) for one, best in zip(found, exact)])
-    means = np.random.default_rng(_SEED).choice(recalls, (_N_RESAMPLES, len(recalls))).mean(axis=1)
-    low, high = (float(bound) for bound in np.percentile(means, [2.5, 97.5]))
+    low, high = bootstrap_interval(recalls)
     n_candidates = float(np.mean([one.profile.n_candidates for one in found]))
     share = n_candidates / max(n_docs, 1)
     return Audit(
@@ -80,6 +80,13 @@ def audit(
         made_up=made_up,
         advice=_advice(promised, high, share, len(found)),
     )
+
+
+def bootstrap_interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """95 % interval of the mean of (n,) values."""
+    means = np.random.default_rng(_SEED).choice(values, (_N_RESAMPLES, len(values))).mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def _ndcg(found: F32, best: F32) -> float:

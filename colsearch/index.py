@@ -305,7 +305,9 @@ class ColIndex:
         """
         queries, single = inputs.as_queries(query)
         k = inputs.checked_k(k)
-        tokens = [one.vectors for one in self._own_encoder.query_tokens(queries)]
+        encoding = Profile()
+        with encoding.stage("encode"):
+            tokens = [one.vectors for one in self._own_encoder.query_tokens(queries)]
         texts = [inputs.text_of(one) for one in queries] if hybrid else None
         snapshot, allowed = self._store.filtered(where)
 
@@ -317,6 +319,8 @@ class ColIndex:
                 searched = self._searcher.hybrid(
                     snapshot, tokens[rows], texts[rows], request, fuse=hybrid == "rrf"
                 )
+            for one in searched:
+                one.profile.stage_ms = encoding.stage_ms | one.profile.stage_ms
             return [_hits(snapshot, one.ranking, one.profile if profile else None) for one in searched]
 
         if group_by is None:

@@ -71,7 +71,7 @@ class Profile:
         n_scored: scores computed; those of the best candidates are computed twice, coarse and fine.
         n_tokens_scored: document tokens in these.
         bytes_read: of codes.
-        stage_ms: wall milliseconds per stage; queries that were scanned together show their sum.
+        stage_ms: wall milliseconds per stage; queries that were encoded or scanned together show their sum.
     """
 
     n_candidates: int = 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from colsearch.audit import bootstrap_interval
 from colsearch.config import DEFAULT_RECALL
 from colsearch.errors import ConfigError
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from colsearch.index import ColIndex
     from colsearch.inputs import Query
 
-N_BOOTSTRAP = 1_000
 N_WARMUPS = 3
 # A found document counts when its score is the k-th best's up to float32's rounding.
 TIE = 1e-5
@@ -79,14 +79,12 @@ def bench_index(
     *,
     k: int = 10,
     recall: float = DEFAULT_RECALL,
-    seed: int = 0,
 ) -> IndexBench:
     """Time every query in default and in exact search, in turns, and compare what they find.
 
     Args:
         queries: texts or token vectors; a hundred or more give a useful interval.
         recall: what to search with, as for `ColIndex.search`.
-        seed: of the bootstrap.
     Raises: ConfigError: if there are no queries, or nothing to search.
     """
     if not queries:
@@ -100,7 +98,8 @@ def bench_index(
     stages = sorted({stage for sample in samples for stage in sample.stage_ms})
     stage_ms = {stage: float(np.mean([s.stage_ms.get(stage, 0.0) for s in samples])) for stage in stages}
     wall_ms, cpu_ms = (_percentiles([getattr(s, kind) for s in samples]) for kind in ("wall_ms", "cpu_ms"))
-    estimate = _interval([sample.recall for sample in samples], seed)
+    recalls = np.array([sample.recall for sample in samples])
+    estimate = float(recalls.mean()), *bootstrap_interval(recalls)
     info = index.info()
     return IndexBench(
         n_docs=len(index),
@@ -191,11 +190,3 @@ def _percentiles(values: Sequence[float]) -> dict[str, float]:
         "p99": float(marks[2]),
         "mean": float(np.mean(values)),
     }
-
-
-def _interval(values: Sequence[float], seed: int) -> tuple[float, float, float]:
-    """Mean and its 95 % bootstrap interval over queries."""
-    array = np.asarray(values)
-    draws = np.random.default_rng(seed).choice(array, (N_BOOTSTRAP, len(array))).mean(1)
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return float(array.mean()), float(low), float(high)
