@@ -43,7 +43,9 @@ def run(options: Options) -> Measured:
     def check(way: str, query: int, ids: list[int]) -> None:
         assert answers.setdefault(query, ids) == ids, f"query {query}: {way} finds something else"
 
-    times = interleave({way: searching(way) for way in WAYS}, n_queries, seed=options.seed, check=check)
+    # The first time, "auto" verifies the blocks that a query is the first to touch; then it has nothing to do.
+    calls = {way: searching(way) for way in WAYS}
+    first, again = (interleave(calls, n_queries, seed=options.seed, check=check) for _ in range(2))
     rows: list[Row] = []
     for way in WAYS:
         extra = opens[way].cpu_ms - opens["off"].cpu_ms
@@ -53,8 +55,9 @@ def run(options: Options) -> Measured:
                 "recall@10": mean_interval(np.ones(n_queries)).estimate,
                 "open_cpu_median_ms": round(float(np.median(opens[way].cpu_ms)), 2),
                 "open_extra_cpu_s_per_gb": round(float(np.median(extra)) / 1e3 / gigabytes, 4),
-                **times[way].summary(),
-                "cpu_ratio_to_off": ratio_of_pairs(times[way].cpu_ms, times["off"].cpu_ms).rounded(),
+                **again[way].summary(),
+                "first_ratio_to_off": ratio_of_pairs(first[way].cpu_ms, first["off"].cpu_ms).rounded(),
+                "ratio_to_off": ratio_of_pairs(again[way].cpu_ms, again["off"].cpu_ms).rounded(),
             }
         )
         indexes[way].close()
@@ -70,7 +73,8 @@ COLUMNS = {
     "open_cpu_median_ms": "open, CPU ms",
     "open_extra_cpu_s_per_gb": "CPU s per GB for verifying at open",
     "cpu_median_ms": "query, CPU ms",
-    "cpu_ratio_to_off": "to verify=off (95 % interval)",
+    "first_ratio_to_off": "first asked, to verify=off (95 % interval)",
+    "ratio_to_off": "asked again, to verify=off",
 }
 
 

@@ -102,6 +102,7 @@ class Container:
     def __init__(self, path: Path, *, verify: str = "auto") -> None:
         self.path = path
         self._map = _mapped(path)
+        self._view = memoryview(self._map)
         self._bytes = np.frombuffer(self._map, np.uint8)
         header = self._header()
         self.meta: dict[str, Any] = header["meta"]
@@ -181,7 +182,9 @@ class Container:
 
     def damaged_blocks(self) -> list[int]:
         """Numbers of the blocks whose checksum is wrong, all of them looked at."""
-        return [int(block) for block in range(len(self._sums)) if self._sum(block) != int(self._sums[block])]
+        blocks = np.arange(len(self._sums))
+        wrong: list[int] = blocks[self._block_sums(blocks) != self._sums].tolist()
+        return wrong
 
     def first_block(self, name: str) -> int:
         """Number of the section's first block."""
@@ -196,18 +199,20 @@ class Container:
         return inside[0] if inside else "padding"
 
     def _check_blocks(self, blocks: NDArray[np.int64]) -> None:
-        for block in blocks:
-            if self._sum(int(block)) != int(self._sums[block]):
-                raise DamagedError(
-                    f"{self.path}: block {block} (section {self.section_of(int(block))!r}) does not match its "
-                    "checksum; restore the file, or run `colsearch check --repair` to keep what is good"
-                )
+        wrong = blocks[self._block_sums(blocks) != self._sums[blocks]]
+        if len(wrong):
+            block = int(wrong[0])
+            raise DamagedError(
+                f"{self.path}: block {block} (section {self.section_of(block)!r}) does not match its "
+                "checksum; restore the file, or run `colsearch check --repair` to keep what is good"
+            )
         self._verified[blocks] = True
         self._all_verified = bool(self._verified.all())
 
-    def _sum(self, block: int) -> int:
-        start = HEADER_BYTES + block * BLOCK_BYTES
-        return int(xxhash.xxh3_64_intdigest(self._bytes[start : start + BLOCK_BYTES]))
+    def _block_sums(self, blocks: NDArray[np.int64]) -> NDArray[np.uint64]:
+        digest, view = xxhash.xxh3_64_intdigest, self._view
+        starts = (HEADER_BYTES + blocks * BLOCK_BYTES).tolist()
+        return np.array([digest(view[start : start + BLOCK_BYTES]) for start in starts], np.uint64)
 
     def _header(self) -> dict[str, Any]:
         head = self._bytes[:HEADER_BYTES].tobytes()
