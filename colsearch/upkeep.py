@@ -25,8 +25,8 @@ from colsearch.prefilters import (
     word_runs,
 )
 from colsearch.scorer import Scorer, searchable
-from colsearch.searcher import Request, Searcher
-from colsearch.store import LiveSegment, Snapshot, Store, present_rows
+from colsearch.searcher import Searcher
+from colsearch.store import LiveSegment, Model, Snapshot, Store, present_rows
 from colsearch.types import F32, I64, U8, TokenVectors
 from colsearch_kernels import Codes
 
@@ -39,9 +39,10 @@ _MIN_SEGMENT_TOKENS = 16_384
 _SAMPLE_DOCS, _SAMPLE_TOKENS = 4000, 400_000
 _N_RUNS = 4000
 _N_TEXTS = 640
-# Of a calibration, and of the look for drift that follows growth by a quarter.
-_N_CALIBRATION, _N_CHECK = 128, 64
-_GROWTH = 1.25
+# Of a calibration. It holds for the size at which it was made, so that growth by half has it made anew, and
+# some of the queries then are of new documents, to see whether they are like the old ones.
+_N_CALIBRATION, _N_OF_NEW = 128, 32
+_GROWTH = 1.5
 _N_AUDIT = 300
 # Scanning what the prefilter lacks may cost so many cheap scans before a write stops to extend it.
 _URGENT_SCANS = 4.0
@@ -141,9 +142,8 @@ class Upkeep:
                 self._refit(encode, n_threads)
                 return True
             self._extend(model.name, self._searcher.prefilter(model), n_threads)
-            if self._has_drifted(n_threads):
-                _log.info("%s: the prefilter no longer fits the documents; fitting it anew", self._store.path)
-                self._refit(encode, n_threads)
+            if self._store.snapshot().n_tokens >= _GROWTH * ModelNotes.of(model).checked_tokens:
+                self._measure_again(model, encode, n_threads)
             return True
 
     def _refit(self, encode: EncodeQueries | None, n_threads: int) -> None:
@@ -151,11 +151,11 @@ class Upkeep:
         rng = np.random.default_rng(_SEED)
         documents, doc_nos = self._sample(snapshot, 0, rng)
         runs = token_runs(documents, self._codec, _N_RUNS, rng)
-        held_out = token_runs(documents, self._codec, _N_CALIBRATION, rng)
-        probes = np.concatenate(runs)
         asked = [] if encode is None else _asked(snapshot, doc_nos, encode, rng)
         if len(asked) > 2 * _N_CALIBRATION:
             held_out, probes = asked[:_N_CALIBRATION], np.concatenate(asked[_N_CALIBRATION:])
+        else:
+            held_out, probes = token_runs(documents, self._codec, _N_CALIBRATION, rng), np.concatenate(runs)
         probes = probes[rng.permutation(len(probes))]
         prefilter = fit(self._codec, documents, probes, runs, n_threads)
         name = self._store.put_model(prefilter.arrays(), MODEL_META)
@@ -198,27 +198,33 @@ class Upkeep:
         document_codes[missing] = prefilter.document_codes(codes, missing, n_threads)
         return document_codes
 
-    def _has_drifted(self, n_threads: int) -> bool:
-        """Whether new documents, asked about, are found less often than was promised."""
-        snapshot = self._store.snapshot()
-        assert snapshot.model is not None
-        notes = ModelNotes.of(snapshot.model)
-        if snapshot.n_tokens < _GROWTH * notes.checked_tokens:
-            return False
+    def _measure_again(self, model: Model, encode: EncodeQueries | None, n_threads: int) -> None:
+        """A calibration for what the index has become; a new prefilter if new documents are unlike the old ones."""
+        snapshot, notes = self._store.snapshot(), ModelNotes.of(model)
         rng = np.random.default_rng(_SEED)
-        documents, _ = self._sample(snapshot, notes.checked_doc_no, rng)
-        if not documents.n_docs:
-            return False
-        queries = token_runs(documents, self._codec, _N_CHECK, rng)
-        promised, exact = (
-            self._searcher.search(snapshot, queries, Request(DEPTHS[0], None, recall, n_threads))
-            for recall in (_CHECKED_RECALL, 1.0)
-        )
-        recall = np.mean([p.ranking.recall(e.ranking) for p, e in zip(promised, exact)])
-        if recall < _CHECKED_RECALL - _TOLERANCE:
-            return True
-        self._adopt(snapshot.model.name, notes.calibration)
-        return False
+        newer, _ = self._sample(snapshot, notes.checked_doc_no, rng)
+        of_new = token_runs(newer, self._codec, _N_OF_NEW, rng) if newer.n_docs else []
+        documents, doc_nos = self._sample(snapshot, 0, rng)
+        n = _N_CALIBRATION - len(of_new)
+        asked = [] if encode is None else _asked(snapshot, doc_nos, encode, rng)[:n]
+        of_all = asked if len(asked) == n else token_runs(documents, self._codec, n, rng)
+        rehearsal = Rehearsal(self._searcher.prefilter(model), self._codec, [*of_new, *of_all], n_threads)
+        for part in snapshot.parts:
+            if part.prefilter is not None:
+                part.segment.verify(None)
+                codes = self._scorer.codes(part.segment)
+                document_codes = part.prefilter.array("codes", "|u1", (codes.n_docs, None))
+                rehearsal.add(document_codes, codes, _answers(part))
+        z = notes.calibration.z(_CHECKED_RECALL, DEPTHS[0])
+        if (
+            of_new
+            and z is not None
+            and rehearsal.kept(z, DEPTHS[0], len(of_new)) < _CHECKED_RECALL - _TOLERANCE
+        ):
+            _log.info("%s: the prefilter no longer fits the documents; fitting it anew", self._store.path)
+            self._refit(encode, n_threads)
+        else:
+            self._adopt(model.name, rehearsal.calibration(len(of_new)))
 
     def _sample(self, snapshot: Snapshot, first: int, rng: np.random.Generator) -> tuple[Codes, I64]:
         """Copies of live documents at random, of those numbered `first` or later, and their doc_nos."""

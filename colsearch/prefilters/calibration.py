@@ -81,13 +81,21 @@ class Rehearsal:
                 best = np.concatenate([self._bests[i], scores[among]])
                 self._bests[i] = -np.sort(-best)[: max(DEPTHS)]
 
-    def calibration(self) -> Calibration:
-        """Of all that was added."""
-        recall = np.empty((len(DEPTHS), len(_GRID)), np.float32)
-        for row, k in enumerate(DEPTHS):
-            found = np.stack([_replay(*pair, best, k) for pair, best in zip(self._candidates, self._bests)])
-            recall[row] = found.mean(axis=0) - found.std(axis=0) / np.sqrt(len(found))
-        return Calibration(recall)
+    def calibration(self, first: int = 0) -> Calibration:
+        """Of all that was added, for the queries from number `first` on."""
+        rows = []
+        for k in DEPTHS:
+            found = self._recall(k)[first:]
+            rows.append(found.mean(axis=0) - found.std(axis=0) / np.sqrt(len(found)))
+        return Calibration(np.stack(rows))
+
+    def kept(self, z: float, k: int, n: int) -> float:
+        """Mean recall@k of the first n queries when walks stop at z, one of a calibration's."""
+        return float(self._recall(k)[:n, np.searchsorted(_GRID, z)].mean())
+
+    def _recall(self, k: int) -> F32:
+        """(n_queries, n_steps)."""
+        return np.stack([_replay(*pair, best, k) for pair, best in zip(self._candidates, self._bests)])
 
 
 def _replay(estimates: F32, scores: F32, best: F32, k: int) -> F32:

@@ -161,6 +161,22 @@ def test_a_second_domain_is_noticed_and_learnt(tmp_path: Path) -> None:
         assert index.audit(draw_queries(100, 10, second), recall=0.95).recall >= 0.94
 
 
+@pytest.mark.parametrize("recall", [0.9, 0.95, 0.99])
+def test_the_promise_holds_when_the_index_has_grown_tenfold(grown: ColIndex, recall: float) -> None:
+    audit = grown.audit(draw_queries(300, 11, draw_kinds(0)), recall=recall)
+    assert audit.recall >= recall - 0.01
+    assert audit.share_scored < 0.5
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ColIndex]:
+    kinds = draw_kinds(0)
+    with ColIndex.create(tmp_path_factory.mktemp("grown") / "index", dim=DIM, n_threads=2) as index:
+        for size, seed in ((1_500, 20), (1_500, 21), (3_000, 22), (9_000, 23)):
+            index.add_vectors(cluster_documents(size, seed, kinds))
+        yield index
+
+
 def test_a_document_repeated_many_times_is_searched_right(tmp_path: Path) -> None:
     kinds = draw_kinds(0)
     one = cluster_documents(1, 6, kinds)[0][:20]
