@@ -38,7 +38,7 @@ class Tier:
 # Lowest first. 16 lanes are one register of AVX-512, two of AVX2, four of NEON and SSE.
 TIERS = (
     Tier("generic", frozenset(), 2, 2, 1, 1, False),
-    Tier("neon", frozenset({"neon", "dotprod"}), 6, 6, 2, 1, True),
+    Tier("neon", frozenset({"neon", "dotprod"}), 5, 6, 2, 1, True),
     Tier("avx2", frozenset({"avx2", "fma", "f16c"}), 4, 6, 2, 1, True),
     Tier("avx512", frozenset({"avx512f", "avx512bw", "avx512vl", "avx512vnni", "f16c"}), 12, 12, 4, 2, True),
 )

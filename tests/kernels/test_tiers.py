@@ -1,0 +1,116 @@
+"""Every instruction set gives the same integers, and a wrong choice of one is an error or a lower one, never a crash."""
+
+import os
+import re
+import subprocess
+import sys
+
+import llvmlite.binding as llvm
+import pytest
+from llvmlite import ir
+
+from colsearch_kernels.arithmetic import Float32, Integer
+from colsearch_kernels.emit import I64, tile_body
+from colsearch_kernels.tiers import TIERS, target_features, tier
+
+_DIGEST = """
+import hashlib, numpy as np, colsearch_kernels as kernels
+from colsearch_kernels import tiers
+from tests.kernels.test_scoring import draw_codes, draw_query
+from colsearch_kernels.codes import PLANE_BITS
+digest, rng = hashlib.sha256(), np.random.default_rng(3)
+for plane_bits in PLANE_BITS:
+    for dim in (20, 64, 128, 200):
+        codes = draw_codes(rng, dim, plane_bits, [1, 0, 7, 33, 12, 2])
+        for n in (1, 16, 40):
+            query = draw_query(rng, n, codes.padded_dim)
+            digest.update(kernels.score_codes(query, codes).tobytes())
+            digest.update(kernels.token_maxima(query, codes, n_planes=1).tobytes())
+            digest.update(kernels.DotProducts(query).of(query).tobytes())
+vectors = rng.integers(-128, 128, (40, 52)).astype(np.int8)
+scales, query = rng.random(40, np.float32), rng.standard_normal((5, 52), np.float32)
+digest.update(kernels.maxsim_int8(query, vectors, scales, np.array([0, 13, 27])).tobytes())
+exact = kernels.maxsim(query, vectors.astype(np.float32), np.array([0, 13, 27]))
+assert np.allclose(exact[1:], [(vectors[:13] @ query.T.astype(float)).max(0).sum(), (vectors[13:] @ query.T.astype(float)).max(0).sum()], rtol=1e-4)
+print(tiers.tier().name, digest.hexdigest())
+"""
+
+
+def digest(**environment: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", _DIGEST], env={**os.environ, **environment}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.split()
+
+
+def test_all_tiers_that_this_machine_can_run_give_the_same_bits() -> None:
+    runnable = [one.name for one in TIERS if one.features <= target_features()]
+    assert {"generic", tier().name} <= set(runnable)
+    found = [digest(COLSEARCH_KERNEL_TIER=name) for name in runnable]
+    assert [name for name, _ in found] == runnable
+    assert len({value for _, value in found}) == 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "allowed"),
+    [
+        ({"NUMBA_CPU_NAME": "haswell"}, {"avx2", "generic", "neon"}),
+        ({"NUMBA_CPU_NAME": "generic"}, {"generic"}),
+        ({"NUMBA_CPU_FEATURES": "", "NUMBA_CPU_NAME": "nehalem"}, {"generic"}),
+        ({"NUMBA_CPU_NAME": "haswell", "COLSEARCH_KERNEL_TIER": "avx512"}, {"avx2", "generic", "neon"}),
+    ],
+)
+def test_a_smaller_target_never_gets_larger_instructions(
+    environment: dict[str, str], allowed: set[str]
+) -> None:
+    name, value = digest(**environment)
+    assert name in allowed
+    assert value == digest()[1]
+
+
+def test_an_unknown_tier_is_a_typed_error() -> None:
+    code = "from colsearch_kernels import score_codes"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "COLSEARCH_KERNEL_TIER": "avx9000"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "KernelInputError: COLSEARCH_KERNEL_TIER must be one of generic, neon, avx2, avx512" in done.stderr
+
+
+def assembly(arithmetic: object, n_tokens: int, n_vectors: int, triple: str, features: str) -> str:
+    """Of one tile, compiled for a processor that need not be here."""
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    module = ir.Module()
+    function = ir.Function(module, ir.FunctionType(I64, [I64] * 7), "tile")
+    builder = ir.IRBuilder(function.append_basic_block())
+    builder.ret(tile_body(arithmetic, n_tokens, n_vectors)(builder, *function.args))
+    machine = llvm.Target.from_triple(triple).create_target_machine(features=features, opt=3)
+    parsed = llvm.parse_assembly(str(module))
+    parsed.verify()
+    return str(machine.emit_assembly(parsed))
+
+
+def test_neon_tiles_compile_to_the_instructions_they_are_made_for() -> None:
+    neon = next(one for one in TIERS if one.name == "neon")
+    triple, features = "aarch64-unknown-linux-gnu", "+neon,+dotprod,+fullfp16"
+    integer = assembly(Integer("neon"), neon.tile, neon.vectors, triple, features)
+    # Four registers of four lanes make 16; each takes one instruction a step.
+    assert len(re.findall(r"\bsdot\b", integer)) == 4 * neon.tile * neon.vectors
+    floats = assembly(Float32(), neon.float_tile, neon.vectors, triple, features)
+    assert len(re.findall(r"\bfmla\b", floats)) == 4 * neon.float_tile * neon.vectors
+    for text in (integer, floats):
+        body = text.split("\n.LBB0_1")[1].split("b.")[0]
+        assert not re.search(r"\bst[rp]\b.*\[sp", body), "sums are spilled within the loop"
+
+
+def test_avx512_tiles_do_not_spill() -> None:
+    best = TIERS[-1]
+    features = "+avx512f,+avx512bw,+avx512vl,+avx512vnni,+f16c,+fma"
+    text = assembly(Integer("avx512"), best.tile, best.vectors, "x86_64-unknown-linux-gnu", features)
+    assert len(re.findall(r"\bvpdpbusd\b", text)) == best.tile * best.vectors
+    assert not re.search(r"vmovdqu\S*\s+%zmm\d+, .*%rsp", text)
