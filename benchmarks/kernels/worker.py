@@ -80,6 +80,27 @@ def float32(data: Data, case: Case) -> Scorer:
     return lambda ordinals: maxsim_list(data.query, [documents[i] for i in ordinals])
 
 
+def bfloat16(data: Data, case: Case) -> Scorer:
+    """Documents stored as bfloat16, multiplied as such."""
+    from colsearch_kernels import maxsim, maxsim_list
+
+    bits = data.vectors.view(np.uint32)
+    stored = ((bits + (((bits >> 16) & 1) + np.uint32(0x7FFF))) >> 16).astype(np.uint16)
+    if case.n_candidates is None:
+        return lambda ordinals: maxsim(data.query, stored, data.doclens, compute="bfloat16")
+    documents = np.split(stored, data.offsets[1:-1])
+    return lambda ordinals: maxsim_list(data.query, [documents[i] for i in ordinals], compute="bfloat16")
+
+
+def int8(data: Data, case: Case) -> Scorer:
+    """Signed bytes with a scale per token; all documents only, since codes are for scattered ones."""
+    from colsearch_kernels import maxsim_int8
+
+    scales = np.abs(data.vectors).max(axis=1) / np.float32(127)
+    stored = np.rint(data.vectors / scales[:, None]).astype(np.int8)
+    return lambda ordinals: maxsim_int8(data.query, stored, scales, data.doclens)
+
+
 def codes(plane_bits: tuple[int, ...], n_planes: int) -> Callable[[Data, Case], Scorer]:
     def make(data: Data, case: Case) -> Scorer:
         from colsearch_kernels import score_codes
@@ -101,6 +122,8 @@ def codes(plane_bits: tuple[int, ...], n_planes: int) -> Callable[[Data, Case], 
 
 IMPLEMENTATIONS: dict[str, Callable[[Data, Case], Scorer]] = {
     "float32": float32,
+    "bfloat16": bfloat16,
+    "int8": int8,
     "codes-8": codes((8,), 1),
     "codes-4": codes((4,), 1),
     "codes-2": codes((2,), 1),
