@@ -71,7 +71,9 @@ def body(figure: Figure, result: Mapping[str, Any], page: Path, *, view: str | N
     if figure.plot:
         svg = Path(os.path.relpath(RESULTS / f"{figure.name}.svg", page.parent)).as_posix()
         picture = f"![{figure.claim}]({svg})\n\n"
-    return f"\n{picture}{table}\n{provenance(result)}\n"
+    # Another view is an extract: what was skipped, and why, stands beside the whole.
+    said = provenance(result) if view is None else source(result) + "\n"
+    return f"\n{picture}{table}\n{said}\n"
 
 
 def contents(figures: Mapping[str, Figure], page: Path, results: Path) -> str:
@@ -93,19 +95,24 @@ def contents(figures: Mapping[str, Figure], page: Path, results: Path) -> str:
     return markdown_table(rows)
 
 
-def provenance(result: Mapping[str, Any]) -> str:
+def source(result: Mapping[str, Any]) -> str:
+    """What was run, on what."""
     machine = result["machine"]
+    return (
+        f"<sub>`{result['command']}`, {result['duration_s']:.0f} s, {result['threads']} thread(s), "
+        f"seed {result['seed']}, {machine['cpu']} ({machine['n_cpus']} CPUs), "
+        f"load {result['load']['before']}, commit {result['commit'][:10]}.</sub>"
+    )
+
+
+def provenance(result: Mapping[str, Any]) -> str:
+    """`source`, with notes and all that was skipped."""
     skipped = "; ".join(
         f"{item['engine']} skipped{' on ' + item['workload'] if 'workload' in item else ''}: {item['why']}"
         for item in result["skipped"]
     )
-    lines = [
-        f"<sub>`{result['command']}`, {result['duration_s']:.0f} s, {result['threads']} thread(s), "
-        f"seed {result['seed']}, {machine['cpu']} ({machine['n_cpus']} CPUs), "
-        f"load {result['load']['before']}, commit {result['commit'][:10]}.</sub>"
-    ]
-    lines += [f"<sub>{note}</sub>" for note in [*result["notes"], *([skipped] if skipped else [])]]
-    return "\n\n".join(lines) + "\n"
+    notes = [*result["notes"], *([skipped] if skipped else [])]
+    return "\n\n".join([source(result), *(f"<sub>{note}</sub>" for note in notes)]) + "\n"
 
 
 def markdown_table(rows: Sequence[Row], columns: Sequence[str] | Mapping[str, str] | None = None) -> str:

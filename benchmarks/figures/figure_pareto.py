@@ -75,14 +75,21 @@ COLUMNS = {
 
 def table(result: Mapping[str, Any]) -> str:
     return "\n".join(
-        f"**{_title(rows)}**\n\n" + markdown_table([_readable(row) for row in rows], COLUMNS)
+        f"**{_title(rows)}**\n\n" + markdown_table(_shown(rows), COLUMNS)
         for _, rows in by_contest(result["rows"])
     )
 
 
 def by_contest(rows: Sequence[Row]) -> Iterator[tuple[tuple[str, int], list[Row]]]:
+    """Rows of each workload and k."""
     for contest in dict.fromkeys(_contest(row) for row in rows):
         yield contest, [row for row in rows if _contest(row) == contest]
+
+
+def _shown(rows: Sequence[Row]) -> list[Row]:
+    """Rows of one contest as tables have them: nDCG only of engines that were asked all of its queries."""
+    most = max(row.get("n_queries", 0) for row in rows)
+    return [_readable(row if row.get("n_queries", 0) == most else {**row, "ndcg@10": None}) for row in rows]
 
 
 def _contest(row: Row) -> tuple[str, int]:
@@ -124,7 +131,7 @@ def summary(result: Mapping[str, Any]) -> str:
     shown = [(one["workload"], one["k"]) for one in chosen]
     rows = [row for row in result["rows"] if not row["knobs"] or row["knobs"] == {"exact": True}]
     return "\n".join(
-        f"**{_title(own)}**\n\n" + markdown_table([_readable(row) for row in own], _filled(own, SUMMARY))
+        f"**{_title(own)}**\n\n" + markdown_table(_shown(own), _filled(own, SUMMARY))
         for contest, own in by_contest(rows)
         if contest in shown
     )
