@@ -19,6 +19,8 @@ class Case:
         doclen: tokens per document; the mean where they vary.
         ragged: draw lengths from 1 to twice `doclen`.
         n_candidates: scattered documents, another draw for each call; None scores all in order.
+        repeats: calls within one timed turn. Other processes run between turns, so a single call finds the
+            caches empty; the more repeats, the more the figure is that of a loop over data in cache.
     """
 
     name: str
@@ -26,6 +28,7 @@ class Case:
     doclen: int
     ragged: bool = False
     n_candidates: int | None = None
+    repeats: int = 1
 
     @property
     def n_scored(self) -> int:
@@ -36,9 +39,10 @@ class Case:
 
 
 CASES = (
-    Case("cached", n_docs=16, doclen=60),
-    Case("uniform", n_docs=300, doclen=80),
-    Case("ragged", n_docs=300, doclen=80, ragged=True),
+    Case("cached", n_docs=16, doclen=60, repeats=100),
+    Case("uniform", n_docs=300, doclen=80, repeats=10),
+    Case("ragged", n_docs=300, doclen=80, ragged=True, repeats=10),
+    Case("ragged, cold", n_docs=300, doclen=80, ragged=True),
     *(Case(f"scattered-{n}", n_docs=12_000, doclen=60, n_candidates=n) for n in (100, 1_000, 10_000)),
     Case("scan", n_docs=5_000, doclen=80),
 )
