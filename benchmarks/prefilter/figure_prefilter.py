@@ -59,7 +59,7 @@ def _learned(index: Any, work: Workload) -> Iterator[tuple[str, int, Order]]:
     yield (
         "learned",
         prefilter.n_dims // 4,
-        lambda q: fronted.candidates(parts, work.queries[q], DEEPEST, None)[0],
+        lambda q: fronted.candidates(parts, index._scorer.prepare(work.queries[q]), DEEPEST, None)[0],
     )
 
 
