@@ -1,6 +1,7 @@
 """Index a real collection, search it, measure it, and show why the hits matched: `python -m examples.demo`."""
 
 import argparse
+import resource
 import statistics
 import sys
 import time
@@ -39,7 +40,11 @@ def build(path: Path, collection: Collection) -> ColIndex:
     path.parent.mkdir(parents=True, exist_ok=True)
     index = ColIndex.create(path)
     index.add(collection.documents.values(), ids=collection.documents, progress=True)
-    print(f"Indexed in {time.perf_counter() - start:.0f} s, on disk at {path}.")
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    print(
+        f"Indexed in {time.perf_counter() - start:.0f} s, on disk at {path}; {peak_mb:,.0f} MB of memory at "
+        "most, torch and all."
+    )
     return index
 
 
