@@ -207,6 +207,8 @@ class Segment:
 
     def _json(self, name: str, ordinal: int) -> object:
         blob = self.blob(name, ordinal)
+        if blob == b"{}":
+            return {}
         try:
             value: object = json.loads(blob.decode())
             # Nothing is escaped when it is written; an escape could make a lone surrogate, which SQLite refuses.
@@ -219,9 +221,9 @@ class Segment:
     def blob(self, name: str, ordinal: int) -> bytes:
         """The stored bytes of one document's id, text or metadata, verified."""
         offsets, data = self._blobs[name]
-        start, stop = int(offsets[ordinal]), int(offsets[ordinal + 1])
+        start, stop = offsets.item(ordinal), offsets.item(ordinal + 1)
         self.file.verify(name, start, stop)
-        return data[start:stop].tobytes()
+        return bytes(data[start:stop])
 
     def spans(self, ordinal: int) -> I32:
         """(n_tokens, 2) int32 character spans of one document's tokens; -1 where unknown."""
@@ -232,11 +234,11 @@ class Segment:
         self.file.verify("spans", start * row_bytes, stop * row_bytes)
         return self._spans[start:stop].astype(np.int32)
 
-    def _blob_arrays(self, name: str) -> tuple[I64, U8]:
+    def _blob_arrays(self, name: str) -> tuple[I64, memoryview]:
         data: U8 = self.file.array(name, "|u1", (None,), lazy=True)
         offsets: I64 = self.file.array(f"{name}_offsets", "<i8", (self.n_docs + 1,))
         self._check_offsets(f"{name}_offsets", offsets, len(data))
-        return offsets, data
+        return offsets, data.data
 
     def _check_offsets(self, name: str, offsets: I64, end: int | None) -> None:
         wrong_length = name == "offsets" and len(offsets) != self.n_docs + 1
