@@ -166,6 +166,9 @@ def _model_folder() -> Path:
 
 def _load_model(folder: Path, compute: str) -> Any:
     """BertModel without its pooler, straight from safetensors: from_pretrained prints a progress bar."""
+    # Texts come in hundreds of lengths, and oneDNN would keep a compiled primitive of each for every layer:
+    # 370 MB more after a thousand texts, for no speed. It reads this once, when it is first used.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
     import torch
     from safetensors.torch import load_file
     from transformers import BertConfig, BertModel
