@@ -23,6 +23,7 @@ class Tier:
         float_tile: the same for floats, which need no register for what integer steps go through.
         small_tile: of the tile for what is left of a document: enough sums to hide the latency of one.
         vectors: most vectors of 16 query tokens that a tile takes.
+        words_per_turn: of a row, in one turn of a tile's inner loop, which then moves a pointer to each row along.
         halves: whether float16 converts in one instruction.
     """
 
@@ -32,15 +33,18 @@ class Tier:
     float_tile: int
     small_tile: int
     vectors: int
+    words_per_turn: int
     halves: bool
 
 
 # Lowest first. 16 lanes are one register of AVX-512, two of AVX2, four of NEON and SSE.
 TIERS = (
-    Tier("generic", frozenset(), 2, 2, 1, 1, False),
-    Tier("neon", frozenset({"neon", "dotprod"}), 5, 6, 2, 1, True),
-    Tier("avx2", frozenset({"avx2", "fma", "f16c"}), 4, 6, 2, 1, True),
-    Tier("avx512", frozenset({"avx512f", "avx512bw", "avx512vl", "avx512vnni", "f16c"}), 12, 12, 4, 2, True),
+    Tier("generic", frozenset(), 2, 2, 1, 1, 1, False),
+    Tier("neon", frozenset({"neon", "dotprod"}), 5, 6, 2, 1, 1, True),
+    Tier("avx2", frozenset({"avx2", "fma", "f16c"}), 4, 6, 2, 1, 1, True),
+    Tier(
+        "avx512", frozenset({"avx512f", "avx512bw", "avx512vl", "avx512vnni", "f16c"}), 12, 12, 4, 2, 4, True
+    ),
 )
 _BY_NAME = {tier.name: tier for tier in TIERS}
 # What NUMBA_CPU_NAME may force. Numba keeps the host's features beside a forced name, so the name is a cap;

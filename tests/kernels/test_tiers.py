@@ -81,36 +81,66 @@ def test_an_unknown_tier_is_a_typed_error() -> None:
     assert "KernelInputError: COLSEARCH_KERNEL_TIER must be one of generic, neon, avx2, avx512" in done.stderr
 
 
-def assembly(arithmetic: object, n_tokens: int, n_vectors: int, triple: str, features: str) -> str:
+def assembly(
+    arithmetic: object, n_tokens: int, n_vectors: int, words_per_turn: int, triple: str, features: str
+) -> str:
     """Of one tile, compiled for a processor that need not be here."""
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     module = ir.Module()
     function = ir.Function(module, ir.FunctionType(I64, [I64] * 7), "tile")
     builder = ir.IRBuilder(function.append_basic_block())
-    builder.ret(tile_body(arithmetic, n_tokens, n_vectors)(builder, *function.args))
+    builder.ret(tile_body(arithmetic, n_tokens, n_vectors, words_per_turn)(builder, *function.args))
     machine = llvm.Target.from_triple(triple).create_target_machine(features=features, opt=3)
     parsed = llvm.parse_assembly(str(module))
     parsed.verify()
     return str(machine.emit_assembly(parsed))
 
 
+def inner_loop(text: str, instruction: str) -> list[str]:
+    """The instructions of the loop that has most of one kind."""
+    blocks = re.split(r"^\.LBB\d+_\d+:.*$", text, flags=re.M)
+    lines = max(blocks, key=lambda block: len(re.findall(rf"\b{instruction}\b", block))).splitlines()
+    found = [line.strip() for line in lines if re.match(r"\s+[a-z]", line)]
+    # What follows the jump back is no longer the loop.
+    jump = next(i for i, line in enumerate(found) if re.match(r"(j|b\.|cbn?z|tbn?z)", line))
+    return found[: jump + 1]
+
+
+def count(lines: list[str], instruction: str) -> int:
+    return sum(bool(re.match(rf"{instruction}\b", line)) for line in lines)
+
+
 def test_neon_tiles_compile_to_the_instructions_they_are_made_for() -> None:
     neon = next(one for one in TIERS if one.name == "neon")
     triple, features = "aarch64-unknown-linux-gnu", "+neon,+dotprod,+fullfp16"
-    integer = assembly(Integer("neon"), neon.tile, neon.vectors, triple, features)
-    # Four registers of four lanes make 16; each takes one instruction a step.
-    assert len(re.findall(r"\bsdot\b", integer)) == 4 * neon.tile * neon.vectors
-    floats = assembly(Float32(), neon.float_tile, neon.vectors, triple, features)
-    assert len(re.findall(r"\bfmla\b", floats)) == 4 * neon.float_tile * neon.vectors
-    for text in (integer, floats):
-        body = text.split("\n.LBB0_1")[1].split("b.")[0]
-        assert not re.search(r"\bst[rp]\b.*\[sp", body), "sums are spilled within the loop"
+    for arithmetic, n_tokens, instruction in (
+        (Integer("neon"), neon.tile, "sdot"),
+        (Float32(), neon.float_tile, "fmla"),
+    ):
+        loop = inner_loop(
+            assembly(arithmetic, n_tokens, neon.vectors, neon.words_per_turn, triple, features), instruction
+        )
+        # Four registers of four lanes make 16; each takes one instruction a word.
+        assert count(loop, instruction) == 4 * n_tokens * neon.vectors * neon.words_per_turn
+        assert not re.search(r"\bst[rp]\b.*\[sp", "\n".join(loop)), "sums are spilled within the loop"
 
 
-def test_avx512_tiles_do_not_spill() -> None:
+@pytest.mark.parametrize("n_vectors", [1, 2])
+@pytest.mark.parametrize("instruction", ["vpdpbusd", "vfmadd231ps"])
+def test_avx512_loops_hold_little_more_than_the_multiply_adds(instruction: str, n_vectors: int) -> None:
     best = TIERS[-1]
     features = "+avx512f,+avx512bw,+avx512vl,+avx512vnni,+f16c,+fma"
-    text = assembly(Integer("avx512"), best.tile, best.vectors, "x86_64-unknown-linux-gnu", features)
-    assert len(re.findall(r"\bvpdpbusd\b", text)) == best.tile * best.vectors
-    assert not re.search(r"vmovdqu\S*\s+%zmm\d+, .*%rsp", text)
+    arithmetic = Integer("avx512") if instruction == "vpdpbusd" else Float32()
+    n_tokens = best.tile if instruction == "vpdpbusd" else best.float_tile
+    loop = inner_loop(
+        assembly(arithmetic, n_tokens, n_vectors, best.words_per_turn, "x86_64-unknown-linux-gnu", features),
+        instruction,
+    )
+    assert count(loop, instruction) == n_tokens * n_vectors * best.words_per_turn
+    assert not any("rsp" in line for line in loop), "sums are spilled within the loop"
+    n_loads = (n_tokens + n_vectors) * best.words_per_turn
+    # A processor that takes four instructions a cycle has room for few others beside two multiply-adds:
+    # a pointer is moved along each row, and one along the query, and the loop is closed, in up to 4.
+    n_others = n_tokens + 1 + 4
+    assert len(loop) <= n_tokens * n_vectors * best.words_per_turn + n_loads + n_others
