@@ -1,6 +1,9 @@
 """The documents that the prefilter covers: found by FAISS, scored where they lie in their segments."""
 
-from collections.abc import Callable, Sequence
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +14,15 @@ from colsearch.scorer import Ranking, Scorer, searchable
 from colsearch.store import Container, LiveSegment
 from colsearch.types import F32, I64, Profile
 
+# A document is read again while its score on the first plane is within so many deviations of the k-th best, and a few
+# in any case, to see how large these are.
+_REFINED_DEVIATIONS, _REFINED_MORE = 4.0, 6
+
 
 class Fronted:
     """Several segments as one list of rows, one row a document; made anew when the segments change.
 
-    In memory: the document codes of the prefilter, and 48 bytes of addresses and numbers a document.
+    In memory: the coarse codes of the prefilter, and 56 bytes of addresses and numbers a document.
 
     Attributes:
         files: the prefilter files it was made of.
@@ -28,13 +35,16 @@ class Fronted:
         self._doc_nos = np.concatenate([segment.doc_nos for segment in self._segments])
         self._starts = np.cumsum([0, *(segment.n_docs for segment in self._segments)])
         codes = [
-            file.array("codes", "|u1", (segment.n_docs, prefilter.n_dims // 4))
+            file.array("codes", "|u1", (segment.n_docs, prefilter.document_bytes))
             for file, segment in zip(self.files, self._segments)
         ]
-        self._index: VectorIndex = prefilter.index(np.concatenate(codes))
+        self._index: VectorIndex = prefilter.index(codes)
         self._documents = kernels.Scattered([scorer.codes(segment) for segment in self._segments])
-        # How many planes of each document have been verified.
-        self._n_verified = np.zeros(len(self._doc_nos), np.uint8)
+        # Of which documents the first plane has been verified, and of which all planes.
+        self._verified = {
+            1: np.zeros(len(self._doc_nos), np.uint8),
+            None: np.zeros(len(self._doc_nos), np.uint8),
+        }
 
     @property
     def n_docs(self) -> int:
@@ -62,37 +72,75 @@ class Fronted:
         rows, products = self._index.search(vector, n, among)
         return rows, products + np.float32(baseline)
 
-    def scorer(
-        self, query: kernels.QuantizedQuery, *, n_planes: int | None, n_threads: int, profile: Profile
-    ) -> Callable[[I64], F32]:
-        """A function from rows to the MaxSim of their documents."""
+    def follow(
+        self,
+        query: kernels.QuantizedQuery,
+        rows: I64,
+        estimates: F32,
+        *,
+        k: int,
+        z: float,
+        others: F32,
+        n_threads: int,
+        profile: Profile,
+    ) -> kernels.Followed:
+        """Score candidates on the first plane, in their order, until the next is out of reach of the k best."""
+        return self._follow(
+            query, rows, estimates, 1, k=k, z=z, others=others, n_threads=n_threads, profile=profile
+        )
+
+    def refine(
+        self,
+        query: kernels.QuantizedQuery,
+        rows: I64,
+        scores: F32,
+        *,
+        k: int,
+        n_threads: int,
+        profile: Profile,
+    ) -> Ranking:
+        """The k best on all planes, of documents whose scores on the first one are known.
+
+        These are followed in turn, as estimates that are hardly off: a few more than k are read again.
+        """
+        best = kernels.best_first(scores)
+        rows = rows[best]
+        refined = self._follow(
+            query, rows, scores[best], None, k=k, z=_REFINED_DEVIATIONS, others=None,
+            first_look=k + _REFINED_MORE, n_threads=n_threads, profile=profile,
+        ).scores  # fmt: skip
+        return Ranking.best(self._doc_nos[rows[: len(refined)]], refined, k)
+
+    def _follow(
+        self,
+        query: kernels.QuantizedQuery,
+        rows: I64,
+        estimates: F32,
+        n_planes: int | None,
+        *,
+        n_threads: int,
+        profile: Profile,
+        **rule: Any,
+    ) -> kernels.Followed:
         scorer = kernels.ScatteredScorer(query, self._documents, n_planes=n_planes)
-        planes = self._segments[0].planes[:n_planes]
-        token_bytes = sum(plane.shape[1] + 2 for plane in planes)
+        followed = scorer.follow(
+            rows, estimates, ready=self._verified[n_planes],
+            make_ready=lambda some: self._verify(some, n_planes), n_threads=n_threads, **rule,
+        )  # fmt: skip
+        self._count(rows[: len(followed.scores)], n_planes, profile)
+        return followed
 
-        def score(rows: I64) -> F32:
-            self._verify(rows, n_planes)
-            n_tokens = int(self._documents.doclens[rows].sum())
-            profile.n_scored += len(rows)
-            profile.n_tokens_scored += n_tokens
-            profile.bytes_read += n_tokens * token_bytes
-            return scorer.score(rows, n_threads=n_threads)
-
-        return score
-
-    def ranking(self, rows: I64, scores: F32, k: int) -> Ranking:
-        """The k best of scored rows."""
-        return Ranking.best(self._doc_nos[rows], scores, k)
+    def _count(self, rows: I64, n_planes: int | None, profile: Profile) -> None:
+        n_tokens = int(self._documents.doclens[rows].sum())
+        profile.n_scored += len(rows)
+        profile.n_tokens_scored += n_tokens
+        profile.bytes_read += n_tokens * sum(p.shape[1] + 2 for p in self._segments[0].planes[:n_planes])
 
     def _verify(self, rows: I64, n_planes: int | None) -> None:
-        """Check what was not checked before; to see that there is nothing left takes a microsecond."""
-        needed = len(self._segments[0].planes) if n_planes is None else n_planes
-        new = rows[self._n_verified[rows] < needed]
-        if not len(new):
-            return
+        """Check the codes of documents against their checksums; `follow` asks once for each."""
         for start, segment in zip(self._starts, self._segments):
-            segment.verify(new[(new >= start) & (new < start + segment.n_docs)] - start, n_planes)
-        self._n_verified[new] = needed
+            segment.verify(rows[(rows >= start) & (rows < start + segment.n_docs)] - start, n_planes)
+        self._verified[n_planes][rows] = 1
 
 
 def prefilter_files(parts: Sequence[LiveSegment]) -> list[Container]:

@@ -9,22 +9,18 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-import colsearch_kernels as kernels
 from colsearch.fronted import Fronted, prefilter_files
 from colsearch.hybrid import N_LEXICAL, fused
 from colsearch.model_notes import ModelNotes, usable_model
 from colsearch.planning import scans
-from colsearch.prefilters import LearnedPrefilter, walk
+from colsearch.prefilters import LearnedPrefilter
 from colsearch.scorer import Ranking, Scorer, searchable
 from colsearch.store import LiveSegment, Model, Snapshot
 from colsearch.types import F32, I64, Profile
 from colsearch_kernels.pool import run
 
-# Candidates fetched at first, and how many times as many where a walk needs more.
-_FIRST_CANDIDATES, _FIRST_PER_HIT = 1024, 32
-_MORE = 8
-# Of the candidates, those that are scored again with all planes.
-_MIN_REFINED = 32
+# Candidates fetched at first, for each hit at least; and how many times as many where that is not enough.
+_FIRST_PER_HIT, _MORE = 32, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,28 +168,30 @@ class Searcher:
             )  # fmt: skip
         with profile.stage("prefilter"):
             documents = self._fronted_by(prefilter, fronted)
-        coarse, fine = (
-            documents.scorer(prepared, n_planes=n_planes, n_threads=request.n_threads, profile=profile)
-            for n_planes in (1, None)
-        )
-        n = max(_FIRST_CANDIDATES, _FIRST_PER_HIT * request.k)
+        # How many hold a query's best grows about like the root; the further a walk goes, the more it needs.
+        n = max(int((2 + z) * documents.n_docs**0.5), _FIRST_PER_HIT * request.k)
         # Beyond half of all documents, a scan costs no more.
         most = documents.n_docs // 2
         while True:
             with profile.stage("prefilter"):
                 rows, estimates = documents.candidates(fronted, prepared, n, request.allowed)
             with profile.stage("score"):
-                walked = walk(rows, estimates, coarse, request.k, z, others=newest.scores)
-            if walked.complete or len(rows) < n:
+                followed = documents.follow(
+                    prepared, rows, estimates, k=request.k, z=z, others=newest.scores,
+                    n_threads=request.n_threads, profile=profile,
+                )  # fmt: skip
+            if followed.complete or len(rows) < n:
                 break
             if n >= most:
                 [scanned] = self._scan(snapshot, [query], request)
                 return scanned
             n = min(n * _MORE, most)
         with profile.stage("refine"):
-            best = kernels.best_k(walked.scores, rows[: len(walked.scores)], max(_MIN_REFINED, 2 * request.k))
-            refined = documents.ranking(rows[best], fine(rows[best]), request.k)
-        profile.n_candidates += len(walked.scores)
+            rows = rows[: len(followed.scores)]
+            refined = documents.refine(
+                prepared, rows, followed.scores, k=request.k, n_threads=request.n_threads, profile=profile
+            )
+        profile.n_candidates += len(rows)
         return Searched(query, Ranking.joined([newest, refined], request.k), profile)
 
 

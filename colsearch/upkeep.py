@@ -187,7 +187,7 @@ class Upkeep:
         self, part: LiveSegment, model: str, prefilter: LearnedPrefilter, codes: Codes, n_threads: int
     ) -> U8:
         """(n_docs, n) uint8; rows that a merge carried over are not computed again."""
-        document_codes = np.zeros((codes.n_docs, prefilter.n_dims // 4), np.uint8)
+        document_codes = np.zeros((codes.n_docs, prefilter.document_bytes), np.uint8)
         carried = part.partial_prefilter
         if carried is not None and carried.meta["model"] == model:
             present = present_rows(carried, codes.n_docs)

@@ -5,7 +5,6 @@ from colsearch.prefilters.fitting import MIN_DOCS, fit
 from colsearch.prefilters.learned import MODEL_META, LearnedPrefilter
 from colsearch.prefilters.sampling import gather, join, token_runs, word_runs
 from colsearch.prefilters.vector_index import VectorIndex
-from colsearch.prefilters.walk import walk
 
 __all__ = [
     "DEPTHS",
@@ -19,6 +18,5 @@ __all__ = [
     "gather",
     "join",
     "token_runs",
-    "walk",
     "word_runs",
 ]

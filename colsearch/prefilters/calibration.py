@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 import colsearch_kernels as kernels
 from colsearch.codecs import RotatedCodec
 from colsearch.prefilters.learned import LearnedPrefilter
-from colsearch.prefilters.walk import blocks, margin
 from colsearch.types import F32, U8
 
 # Numbers of hits for which it is measured; others use the nearest above, or the last.
@@ -66,7 +65,7 @@ class Rehearsal:
 
     def add(self, document_codes: U8, codes: kernels.Codes, among: NDArray[np.bool_]) -> None:
         """Score all queries against a segment, of which `among` says the documents that count."""
-        index = self._prefilter.index(document_codes)
+        index = self._prefilter.index([document_codes])
         for first in range(0, len(self._queries), _AT_ONCE):
             rows = kernels.score_codes_batch(
                 self._queries[first : first + _AT_ONCE], codes, n_threads=self._n_threads
@@ -99,12 +98,11 @@ class Rehearsal:
 
 
 def _replay(estimates: F32, scores: F32, best: F32, k: int) -> F32:
-    """For each z, the share of the k best that the walk meets; a tie with the k-th best is one of them."""
+    """For each z, the share of the k best that is met on the way; a tie with the k-th best is one of them."""
     depth = min(k, len(best))
-    recall = np.empty(len(_GRID), np.float32)
-    waiting = np.ones(len(_GRID), bool)
-    for _, last in blocks(len(estimates), k):
-        recall[waiting] = min(int((scores[:last] >= best[depth - 1]).sum()), depth) / depth
-        if last < len(estimates):
-            waiting &= margin(scores[:last], estimates[: last + 1], k) <= _GRID
+    met = np.minimum(np.cumsum(scores >= best[depth - 1]), depth)
+    reached = np.maximum.accumulate(kernels.margins(scores, estimates, k))
+    # The first candidate that is out of reach by more than z is the one that is not scored any more.
+    stops = np.searchsorted(reached, _GRID, side="right")
+    recall: F32 = (met[np.maximum(stops, 1) - 1] / depth).astype(np.float32)
     return recall

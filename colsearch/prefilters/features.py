@@ -1,16 +1,13 @@
 """What a query token is to the prefilter: its soft assignment to landmarks, itself, and a constant."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+import colsearch_kernels as kernels
 from colsearch.types import F32
-from colsearch_kernels import QuantizedQuery
-
-if TYPE_CHECKING:
-    # Loads numba, which importing colsearch must not.
-    from colsearch_kernels import DotProducts
 
 # Of the softmax; 5 measured a little better than 8 and 12 at 512 to 1,024 dims.
 _SHARPNESS = np.float32(5.0)
@@ -18,7 +15,7 @@ _SHARPNESS = np.float32(5.0)
 _BLOCK = 1024
 
 
-def token_features(tokens: QuantizedQuery, landmarks: "DotProducts") -> F32:
+def token_features(tokens: kernels.QuantizedQuery, landmarks: kernels.DotProducts) -> F32:
     """Features of each token; those of c * token are c times as large, as MaxSim is.
 
     Args:
@@ -29,19 +26,18 @@ def token_features(tokens: QuantizedQuery, landmarks: "DotProducts") -> F32:
     values = tokens.values.astype(np.float32)
     lengths = np.sqrt(np.einsum("ij,ij->i", values, values))
     norms = lengths * tokens.scales
+    factors = _SHARPNESS / np.maximum(norms, np.float32(1e-12))
     features = np.empty((len(tokens), n_landmarks + tokens.padded_dim + 1), np.float32)
-    soft = features[:, :n_landmarks]
-    np.multiply(landmarks.of(tokens), _SHARPNESS / np.maximum(norms, np.float32(1e-12))[:, None], out=soft)
-    soft -= soft.max(axis=1, keepdims=True)
-    np.exp(soft, out=soft)
-    soft *= (norms / soft.sum(axis=1))[:, None]
+    # Cosines are at most 1.
+    soft = kernels.softmax(landmarks.of(tokens), factors, float(_SHARPNESS))
+    np.multiply(soft, norms[:, None], out=features[:, :n_landmarks])
     np.multiply(values, tokens.scales[:, None], out=features[:, n_landmarks:-1])
     features[:, -1] = norms
     return features
 
 
 def summed_features(
-    queries: Sequence[F32], prepare: Callable[[F32], QuantizedQuery], landmarks: "DotProducts"
+    queries: Sequence[F32], prepare: Callable[[F32], kernels.QuantizedQuery], landmarks: kernels.DotProducts
 ) -> F32:
     """(n_queries, n_features) float32: each query's token features, added up."""
     lengths = np.array([len(query) for query in queries])

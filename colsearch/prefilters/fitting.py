@@ -9,13 +9,13 @@ import colsearch_kernels as kernels
 from colsearch.codecs import RotatedCodec
 from colsearch.prefilters.balancing import balanced_basis
 from colsearch.prefilters.features import summed_features, token_features
-from colsearch.prefilters.learned import LearnedPrefilter
-from colsearch.prefilters.vector_index import train_quantizer
+from colsearch.prefilters.learned import LearnedPrefilter, quantized_projection
+from colsearch.prefilters.quantizer import Quantizer, coarse_dims, whole_dims
 from colsearch.types import F32
 
 N_PROBES = 4096
 N_LANDMARKS = 1024
-# Of the regression, and of the vectors that are stored: 192 bytes a document.
+# Of the regression, and of the vectors that are stored: 256 bytes a document.
 RANK = 1024
 N_DIMS = 768
 # With fewer, the regression has nothing to learn from, and scanning them is cheap.
@@ -61,20 +61,19 @@ def fit(
         solver = _solver(features @ projection)
         vectors = targets.T @ solver
         asked = summed_features(queries, codec.prepare_query, products) @ projection
-        n_dims = min(N_DIMS, projection.shape[1] // 4 * 4)
-        to_documents, to_queries = balanced_basis(vectors, asked, n_dims, _SEED)
-        centroids = train_quantizer(vectors @ to_documents)
-        projection = projection @ to_queries
-        scales = np.abs(projection).max(axis=1) / np.float32(127)
+        n_dims = whole_dims(min(N_DIMS, projection.shape[1]))
+        parts = coarse_dims(n_dims), n_dims - coarse_dims(n_dims)
+        to_documents, to_queries = balanced_basis(vectors, asked, parts, _SEED)
+        projection, scales = quantized_projection(projection @ to_queries)
         return LearnedPrefilter(
             landmarks=landmarks,
-            projection=np.rint(projection / np.maximum(scales, np.float32(1e-30))[:, None]).astype(np.int8),
+            projection=projection,
             scales=scales,
             baseline=baseline,
             probes=quantized,
             probe_means=means,
             solver=solver @ to_documents,
-            centroids=centroids,
+            quantizer=Quantizer.train(vectors @ to_documents),
         )
 
 

@@ -8,7 +8,9 @@ landmarks and a reduced-rank regression in place of a network; the ancestor with
 (NeurIPS 2024).
 """
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,11 +21,13 @@ from threadpoolctl import threadpool_limits
 import colsearch_kernels as kernels
 from colsearch.errors import DamagedError
 from colsearch.prefilters.features import token_features
-from colsearch.prefilters.vector_index import VectorIndex, quantize
-from colsearch.types import F32, I8, I64, U8
+from colsearch.prefilters.quantizer import Quantizer, row_bytes
+from colsearch.prefilters.vector_index import VectorIndex
+from colsearch.types import F32, I64, U8
+from colsearch_kernels.codes import QUERY_MAX
 
 # What the arrays of a model are; one that says otherwise is made anew.
-MODEL_META = {"kind": "learned prefilter", "version": 1}
+MODEL_META = {"kind": "learned prefilter", "version": 2}
 # Documents embedded at once: their targets take 16 MB at 4,096 probes.
 _BLOCK_DOCS = 1024
 
@@ -32,37 +36,47 @@ _BLOCK_DOCS = 1024
 class LearnedPrefilter:
     """Attributes:
     landmarks: unit vectors that query tokens are compared with, as the kernels take them.
-    projection: (n_features, n_dims) int8, from a query's summed features to its vector, once these are
-        multiplied with `scales`, (n_features,) float32.
+    projection: (n_dims, n_features + padding) as the kernels take it: the products of its rows with a query's summed
+        features, once these are multiplied with `scales`, (n_features,) float32, are the query's vector.
     baseline: (n_features,) float32, from the same to the part of MaxSim that all documents share.
     probes: the tokens that documents are measured on, as the kernels take them.
     probe_means: (n_probes,) float32, each probe's mean over the sample of documents.
     solver: (n_probes, n_dims) float32, from a document's targets to its vector.
-    centroids: (n_dims / 2, 16, 2) float32 of the product quantizer.
+    quantizer: of document vectors.
     """
 
     landmarks: kernels.QuantizedQuery
-    projection: I8
+    projection: kernels.QuantizedQuery
     scales: F32
     baseline: F32
     probes: kernels.QuantizedQuery
     probe_means: F32
     solver: F32
-    centroids: F32
+    quantizer: Quantizer
 
     @property
     def n_dims(self) -> int:
-        return int(self.projection.shape[1])
+        return len(self.projection)
+
+    @property
+    def document_bytes(self) -> int:
+        """Of a document's codes."""
+        return row_bytes(self.n_dims)
 
     @cached_property
-    def _products(self) -> "kernels.DotProducts":
+    def _products(self) -> kernels.DotProducts:
         return kernels.DotProducts(self.landmarks)
+
+    @cached_property
+    def _projected(self) -> kernels.DotProducts:
+        return kernels.DotProducts(self.projection)
 
     def embed_query(self, query: kernels.QuantizedQuery) -> tuple[F32, float]:
         """A query's vector (n_dims,), and what to add to a product with it to estimate MaxSim."""
         features = token_features(query, self._products).sum(axis=0)
-        vector = kernels.weighted_sum(features * self.scales, self.projection)
-        return vector, float((features * self.baseline).sum())
+        weights = np.zeros(self.projection.padded_dim, np.float32)
+        np.multiply(features, self.scales, out=weights[: len(features)])
+        return self._projected.weighted_sum(weights), float((features * self.baseline).sum())
 
     def embed_documents(self, codes: kernels.Codes, ordinals: I64, n_threads: int) -> F32:
         """(n, n_dims) float32 vectors; a document without tokens gets zeros."""
@@ -74,54 +88,58 @@ class LearnedPrefilter:
             return maxima @ self.solver
 
     def document_codes(self, codes: kernels.Codes, ordinals: I64, n_threads: int) -> U8:
-        """(n, n_dims / 4) uint8, what is stored of these documents."""
+        """(n, document_bytes) uint8, what is stored of these documents."""
         blocks = [
-            quantize(self.embed_documents(codes, block, n_threads), self.centroids)
+            self.quantizer.encode(self.embed_documents(codes, block, n_threads))
             for block in np.array_split(ordinals, max(-(-len(ordinals) // _BLOCK_DOCS), 1))
         ]
         return np.concatenate(blocks)
 
-    def index(self, document_codes: U8) -> VectorIndex:
-        """What finds candidates among these documents."""
-        return VectorIndex(document_codes, self.centroids)
+    def index(self, document_codes: Sequence[U8]) -> VectorIndex:
+        """What finds candidates among the documents of several segments."""
+        return VectorIndex(document_codes, self.quantizer, self.n_dims)
 
     def arrays(self) -> dict[str, Any]:
         """All of it, to be stored."""
         return {
             "landmarks": self.landmarks.values.view(np.uint8),
             "landmark_scales": self.landmarks.scales,
-            "projection": self.projection.view(np.uint8),
+            "projection": self.projection.values.view(np.uint8),
             "scales": self.scales,
             "baseline": self.baseline,
             "probes": self.probes.values.view(np.uint8),
             "probe_scales": self.probes.scales,
             "probe_means": self.probe_means,
             "solver": self.solver,
-            "centroids": self.centroids,
+            "coarse": self.quantizer.coarse,
+            "residual": self.quantizer.residual,
+            "rest": self.quantizer.rest,
         }
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Any], *, padded_dim: int, name: str) -> "LearnedPrefilter":
+    def from_arrays(cls, arrays: Mapping[str, Any], *, padded_dim: int, name: str) -> LearnedPrefilter:
         """What `arrays` gave.
 
         Raises: DamagedError: if an array is missing, shapes do not fit together, or a number is not finite.
         """
-        missing = {"landmarks", "probes", "centroids"} - arrays.keys()
+        missing = {"landmarks", "probes", "projection"} - arrays.keys()
         if missing:
             raise DamagedError(f"{name} lacks {', '.join(sorted(missing))}: it is no model of this prefilter")
         n_landmarks, n_probes = len(arrays["landmarks"]), len(arrays["probes"])
-        n_features, n_dims = n_landmarks + padded_dim + 1, 2 * len(arrays["centroids"])
+        n_features, n_dims = n_landmarks + padded_dim + 1, len(arrays["projection"])
         shapes = {
             "landmarks": (n_landmarks, padded_dim),
             "landmark_scales": (n_landmarks,),
-            "projection": (n_features, n_dims),
+            "projection": (n_dims, padded_features(n_features)),
             "scales": (n_features,),
             "baseline": (n_features,),
             "probes": (n_probes, padded_dim),
             "probe_scales": (n_probes,),
             "probe_means": (n_probes,),
             "solver": (n_probes, n_dims),
-            "centroids": (n_dims // 2, 16, 2),
+            "coarse": (16, 4),
+            "residual": (16, 2),
+            "rest": (16, 2),
         }
         for key, shape in shapes.items():
             dtype = np.uint8 if key in ("landmarks", "projection", "probes") else np.float32
@@ -130,20 +148,37 @@ class LearnedPrefilter:
                 found = "missing" if array is None else f"{array.dtype} {array.shape}"
                 raise DamagedError(f"{name}: {key} is {found}, expected finite {np.dtype(dtype)} {shape}")
         try:
-            landmarks, probes = (
-                kernels.QuantizedQuery(np.array(arrays[key]).view(np.int8), np.array(arrays[scales]))
-                for key, scales in (("landmarks", "landmark_scales"), ("probes", "probe_scales"))
+            # Copies: what every query is multiplied with stays in memory.
+            landmarks, probes, projection = (
+                kernels.QuantizedQuery(np.array(arrays[key]).view(np.int8), scales)
+                for key, scales in (
+                    ("landmarks", np.array(arrays["landmark_scales"])),
+                    ("probes", np.array(arrays["probe_scales"])),
+                    ("projection", np.ones(n_dims, np.float32)),
+                )
             )
         except kernels.KernelInputError as error:
             raise DamagedError(f"{name}: {error}") from None
         return cls(
             landmarks=landmarks,
-            # A copy: what every query is multiplied with stays in memory.
-            projection=np.array(arrays["projection"]).view(np.int8),
+            projection=projection,
             scales=arrays["scales"],
             baseline=arrays["baseline"],
             probes=probes,
             probe_means=arrays["probe_means"],
             solver=arrays["solver"],
-            centroids=arrays["centroids"],
+            quantizer=Quantizer(arrays["coarse"], arrays["residual"], arrays["rest"]),
         )
+
+
+def padded_features(n_features: int) -> int:
+    """Rounded up to whole 32-bit words of bytes."""
+    return -(-n_features // 4) * 4
+
+
+def quantized_projection(matrix: F32) -> tuple[kernels.QuantizedQuery, F32]:
+    """(n_features, n_dims) float32 on a 7-bit grid, turned and padded, and each feature's scale."""
+    scales = np.maximum(np.abs(matrix).max(axis=1), np.float32(1e-30)) / np.float32(QUERY_MAX)
+    values = np.zeros((matrix.shape[1], padded_features(len(matrix))), np.int8)
+    values[:, : len(matrix)] = np.rint(matrix / scales[:, None]).T
+    return kernels.QuantizedQuery(values, np.ones(len(values), np.float32)), scales

@@ -6,31 +6,46 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from colsearch_kernels.codes import Codes, QuantizedQuery
     from colsearch_kernels.errors import KernelInputError
+    from colsearch_kernels.exponential import softmax
     from colsearch_kernels.floats import maxsim, maxsim_list
+    from colsearch_kernels.following import margins
     from colsearch_kernels.int8 import maxsim_int8
-    from colsearch_kernels.products import DotProducts, weighted_sum
+    from colsearch_kernels.lookups import Lookups
+    from colsearch_kernels.products import DotProducts
     from colsearch_kernels.quantize import quantize_query
-    from colsearch_kernels.scattered import Scattered, ScatteredScorer
-    from colsearch_kernels.scoring import align, best_k, score_codes, score_codes_batch, token_maxima, top_k
+    from colsearch_kernels.scattered import Followed, Scattered, ScatteredScorer
+    from colsearch_kernels.scoring import (
+        align,
+        best_first,
+        best_k,
+        score_codes,
+        score_codes_batch,
+        token_maxima,
+        top_k,
+    )
 
 __all__ = [
     "Codes",
     "DotProducts",
+    "Followed",
     "KernelInputError",
+    "Lookups",
     "QuantizedQuery",
     "Scattered",
     "ScatteredScorer",
     "align",
+    "best_first",
     "best_k",
+    "margins",
     "maxsim",
     "maxsim_int8",
     "maxsim_list",
     "quantize_query",
     "score_codes",
     "score_codes_batch",
+    "softmax",
     "token_maxima",
     "top_k",
-    "weighted_sum",
 ]
 
 _HOME = {
@@ -39,13 +54,17 @@ _HOME = {
     "KernelInputError": "errors",
     "maxsim": "floats",
     "maxsim_list": "floats",
+    "Lookups": "lookups",
+    "margins": "following",
     "maxsim_int8": "int8",
     "DotProducts": "products",
-    "weighted_sum": "products",
+    "softmax": "exponential",
     "quantize_query": "quantize",
+    "Followed": "scattered",
     "Scattered": "scattered",
     "ScatteredScorer": "scattered",
     "align": "scoring",
+    "best_first": "scoring",
     "best_k": "scoring",
     "score_codes": "scoring",
     "score_codes_batch": "scoring",

@@ -151,32 +151,8 @@ def tile_body(arithmetic: Any, n_tokens: int, n_vectors: int, words_per_turn: in
         widths: Any,
         maxima: Any,
     ) -> Any:
-        def steps(values: Values, n_words: int) -> Values:
-            at, sums = values[0], values[n_tokens + 1 :]
-            starts = [opaque(builder, start) for start in values[1 : n_tokens + 1]]
-            for word in range(n_words):
-                queries = [
-                    load(builder, builder.add(at, number(64 * v)), arithmetic.vector, 64)
-                    for v in range(n_vectors)
-                ]
-                at = builder.add(at, number(64 * n_vectors))
-                words = [
-                    load(builder, builder.add(start, number(4 * word)), arithmetic.word) for start in starts
-                ]
-                values = [arithmetic.document_value(builder, one) for one in words]
-                pairs = itertools.product(values, queries)
-                sums = [arithmetic.step(builder, total, *pair) for total, pair in zip(sums, pairs)]
-            return [at, *(builder.add(start, number(4 * n_words)) for start in starts), *sums]
-
-        first = [arithmetic.initial(builder, builder.add(initial, number(64 * v))) for v in range(n_vectors)]
-        starts = [rows]
-        while len(starts) < n_tokens:
-            starts.append(builder.add(starts[-1], row_bytes))
-        values = [query, *starts, *first * n_tokens]
-        n_turns = builder.udiv(n_words, number(words_per_turn))
-        values = repeat(builder, n_turns, values, lambda values: steps(values, words_per_turn))
-        n_left = builder.urem(n_words, number(words_per_turn))
-        dots = repeat(builder, n_left, values, lambda values: steps(values, 1))[n_tokens + 1 :]
+        shape = n_tokens, n_vectors, words_per_turn
+        dots = _dots(builder, arithmetic, shape, rows, row_bytes, n_words, query, initial)
         for v in range(n_vectors):
             at = builder.add(maxima, number(64 * v))
             # Several maxima at first, since each waits for the one before.
@@ -192,6 +168,78 @@ def tile_body(arithmetic: Any, n_tokens: int, n_vectors: int, words_per_turn: in
         return arithmetic.not_finite(builder, dots[::n_vectors])
 
     return generate
+
+
+def product_tile(arithmetic: Any, n_tokens: int, n_vectors: int) -> Any:
+    """Intrinsic (rows, row_bytes, n_words, query, initial, widths, scales, products, products_bytes).
+
+    The arguments are those of `tile_body`; scales: n_vectors x 16 float32 that similarities are multiplied with;
+    products: n_tokens rows of n_vectors x 16 float32, products_bytes apart.
+    """
+
+    def generate(
+        builder: Any,
+        rows: Any,
+        row_bytes: Any,
+        n_words: Any,
+        query: Any,
+        initial: Any,
+        widths: Any,
+        scales: Any,
+        products: Any,
+        products_bytes: Any,
+    ) -> None:
+        shape = n_tokens, n_vectors, tier().words_per_turn
+        dots = _dots(builder, arithmetic, shape, rows, row_bytes, n_words, query, initial)
+        for v in range(n_vectors):
+            scale = load(builder, builder.add(scales, number(64 * v)), V16F32, 64)
+            to = builder.add(products, number(64 * v))
+            for token in range(n_tokens):
+                width = builder.add(widths, number(4 * token))
+                similarity = arithmetic.similarity(builder, dots[token * n_vectors + v], width)
+                store(builder, builder.fmul(similarity, scale), to, 4)
+                to = builder.add(to, products_bytes)
+
+    return emitted(generate)
+
+
+def _dots(
+    builder: Any,
+    arithmetic: Any,
+    shape: tuple[int, int, int],
+    rows: Any,
+    row_bytes: Any,
+    n_words: Any,
+    query: Any,
+    initial: Any,
+) -> Values:
+    """Sums of (document tokens, vectors of query tokens), token by token, so many words a turn of the loop."""
+    n_tokens, n_vectors, words_per_turn = shape
+
+    def steps(values: Values, n_words: int) -> Values:
+        at, sums = values[0], values[n_tokens + 1 :]
+        starts = [opaque(builder, start) for start in values[1 : n_tokens + 1]]
+        for word in range(n_words):
+            queries = [
+                load(builder, builder.add(at, number(64 * v)), arithmetic.vector, 64)
+                for v in range(n_vectors)
+            ]
+            at = builder.add(at, number(64 * n_vectors))
+            words = [load(builder, builder.add(start, number(4 * word)), arithmetic.word) for start in starts]
+            values = [arithmetic.document_value(builder, one) for one in words]
+            pairs = itertools.product(values, queries)
+            sums = [arithmetic.step(builder, total, *pair) for total, pair in zip(sums, pairs)]
+        return [at, *(builder.add(start, number(4 * n_words)) for start in starts), *sums]
+
+    first = [arithmetic.initial(builder, builder.add(initial, number(64 * v))) for v in range(n_vectors)]
+    starts = [rows]
+    while len(starts) < n_tokens:
+        starts.append(builder.add(starts[-1], row_bytes))
+    values = [query, *starts, *first * n_tokens]
+    n_turns = builder.udiv(n_words, number(words_per_turn))
+    values = repeat(builder, n_turns, values, lambda values: steps(values, words_per_turn))
+    n_left = builder.urem(n_words, number(words_per_turn))
+    return repeat(builder, n_left, values, lambda values: steps(values, 1))[n_tokens + 1 :]
 
 
 def _larger(builder: Any, value: Any, best: Any) -> Any:
@@ -241,6 +289,8 @@ def writer(bits: int, numba_type: Any) -> Any:
 
 
 read_i64, read_i8 = reader(I64, 64, types.int64), reader(I8, 8, types.int8)
+read_u8 = reader(I8, 8, types.uint8)
+read_f64 = reader(F64, 64, types.float64)
 read_i32, read_f32 = reader(I32, 32, types.int32), reader(F32, 32, types.float32)
 write_f32, write_i32 = writer(32, types.float32), writer(32, types.int32)
-write_i64 = writer(64, types.int64)
+write_i64, write_f64 = writer(64, types.int64), writer(64, types.float64)

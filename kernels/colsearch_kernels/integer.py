@@ -35,9 +35,9 @@ _row_8, _row_4, _row_2, _row_1 = (code_row((bits,)) for bits in (8, 4, 2, 1))
 _row_4_4, _row_2_6 = code_row((4, 4)), code_row((2, 6))
 read_f16 = half_reader(TIER.halves)
 _large_widths, _small_widths = (scaled_halves(n, TIER.halves) for n in (TILE, SMALL))
-_arithmetic = Integer(TIER.name)
-_large, _small = tile(_arithmetic, TILE, VECTORS), tile(_arithmetic, SMALL, VECTORS)
-_large_one, _small_one = tile(_arithmetic, TILE, 1), tile(_arithmetic, SMALL, 1)
+arithmetic = Integer(TIER.name)
+_large, _small = tile(arithmetic, TILE, VECTORS), tile(arithmetic, SMALL, VECTORS)
+_large_one, _small_one = tile(arithmetic, TILE, 1), tile(arithmetic, SMALL, 1)
 # Of the next document, asked for while one is scored; what lies beyond, the hardware follows by itself.
 _PREFETCH_BYTES = 8192
 
@@ -188,6 +188,34 @@ def score_documents(  # type: ignore[no-untyped-def]
             write_f32(scores, q * row_length + i, score)
 
 
+@njit(nogil=True, error_model="numpy")
+def prefetch_piece(plane0, plane1, widths, bytes0, bytes1, n_tokens):  # type: ignore[no-untyped-def]
+    """Ask for a document that will be scored soon."""
+    prefetch(plane0, min(n_tokens * bytes0, _PREFETCH_BYTES))
+    prefetch(plane1, min(n_tokens * bytes1, _PREFETCH_BYTES))
+    prefetch(widths, min(n_tokens * 2, _PREFETCH_BYTES))
+
+
+@njit(nogil=True, error_model="numpy")
+def score_piece(  # type: ignore[no-untyped-def]
+    layout, plane0, plane1, bytes0, bytes1, widths, scale, n_tokens,
+    n_dims, query, initial, scales, n_vectors, scratch,
+):  # fmt: skip
+    """MaxSim of the document whose tokens start at these addresses; -inf without tokens."""
+    maxima, tile_widths = scratch, scratch + 64 * n_vectors
+    rows = tile_widths + 64
+    for lane in range(16 * n_vectors):
+        write_f32(maxima, lane, np.float32(-np.inf))
+    _document(
+        layout, plane0, plane1, bytes0, bytes1, widths, scale, 0, n_tokens,
+        n_dims, query, initial, n_vectors, rows, tile_widths, maxima,
+    )  # fmt: skip
+    total = 0.0
+    for lane in range(16 * n_vectors):
+        total += np.float64(read_f32(maxima, lane)) * np.float64(read_f32(scales, lane))
+    return np.float32(total) if n_tokens else np.float32(-np.inf)
+
+
 @kernel
 def score_pieces(  # type: ignore[no-untyped-def]
     layout, planes0, planes1, bytes0, bytes1, widths, scale, doclens, order, first, last,
@@ -197,28 +225,20 @@ def score_pieces(  # type: ignore[no-untyped-def]
 
     planes0, planes1, widths: (n_docs,) int64, where the first token of each document lies; doclens likewise.
     """
-    maxima, tile_widths = scratch, scratch + 64 * n_vectors
-    rows = tile_widths + 64
     for i in range(first, last):
         document = read_i64(order, i)
-        n_tokens = read_i64(doclens, document)
         if i + 1 < last:
             following = read_i64(order, i + 1)
-            n_next = read_i64(doclens, following)
-            prefetch(read_i64(planes0, following), min(n_next * bytes0, _PREFETCH_BYTES))
-            prefetch(read_i64(planes1, following), min(n_next * bytes1, _PREFETCH_BYTES))
-            prefetch(read_i64(widths, following), min(n_next * 2, _PREFETCH_BYTES))
-        for lane in range(16 * n_vectors):
-            write_f32(maxima, lane, np.float32(-np.inf))
-        _document(
+            prefetch_piece(
+                read_i64(planes0, following), read_i64(planes1, following), read_i64(widths, following),
+                bytes0, bytes1, read_i64(doclens, following),
+            )  # fmt: skip
+        score = score_piece(
             layout, read_i64(planes0, document), read_i64(planes1, document), bytes0, bytes1,
-            read_i64(widths, document), scale, 0, n_tokens,
-            n_dims, query, initial, n_vectors, rows, tile_widths, maxima,
+            read_i64(widths, document), scale, read_i64(doclens, document),
+            n_dims, query, initial, scales, n_vectors, scratch,
         )  # fmt: skip
-        total = 0.0
-        for lane in range(16 * n_vectors):
-            total += np.float64(read_f32(maxima, lane)) * np.float64(read_f32(scales, lane))
-        write_f32(scores, i, np.float32(total) if n_tokens else np.float32(-np.inf))
+        write_f32(scores, i, score)
 
 
 @kernel

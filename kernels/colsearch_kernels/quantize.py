@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from colsearch_kernels import reference
 from colsearch_kernels.codes import (
     F32,
+    I8,
     I64,
     MAX_PADDED_DIM,
+    QUERY_MAX,
     U8,
     U16,
     QuantizedQuery,
@@ -166,10 +168,17 @@ def quantize_query(query: F32, plane_bits: tuple[int, ...], seed: int) -> Quanti
 
     Args:
         query: (n_query_tokens, dim) float32, finite.
+    Raises: KernelInputError: also for NaN and infinity, which show in the scales.
+    Oracle: reference.quantize_query of the rotated query, equal to the bit.
     """
-    if not np.isfinite(query).all():
-        raise KernelInputError("query holds NaN or infinity")
-    return reference.quantize_query(rotate(query, plane_bits, seed))
+    query = _checked_vectors(query)
+    turn = rotation(padded_dim(query.shape[1], checked_plane_bits(plane_bits)), seed)
+    values = np.empty((len(query), turn.multipliers.shape[1]), np.int8)
+    scales = np.empty(len(query), np.float32)
+    _query_tiles(query, turn.multipliers, turn.block, values, scales)
+    if not np.isfinite(scales).all():
+        raise KernelInputError("the query holds NaN or infinity, or numbers too large to rotate")
+    return QuantizedQuery(values, scales)
 
 
 def _checked_vectors(vectors: F32) -> F32:
@@ -280,6 +289,40 @@ def _rotate_back_tiles(rotated: F32, multipliers: F32, block: int, vectors: F32)
             _hadamard(tile, (i % 2) * (n_dims - block), block)
             _scale_tile(tile, multipliers[i])
         _store_tile(tile, first, vectors)
+
+
+@kernel
+def _query_tiles(vectors: F32, multipliers: F32, block: int, values: I8, scales: F32) -> None:
+    """Rotated and put on the grid -63..63; the scale of a token that is not finite is NaN."""
+    n_dims = multipliers.shape[1]
+    tile = np.empty((n_dims, _LANES), np.float32)
+    integers = np.empty((n_dims, _LANES), np.int8)
+    largest, not_finite = np.empty(_LANES, np.float32), np.empty(_LANES, np.float32)
+    divisors = np.empty(_LANES, np.float32)
+    grid = np.float32(QUERY_MAX)
+    for first in range(0, vectors.shape[0], _LANES):
+        _load_tile(vectors, first, tile)
+        _rotate_tile(tile, multipliers, block)
+        largest[:] = np.float32(0)
+        not_finite[:] = np.float32(0)
+        for i in range(n_dims):
+            row = tile[i]
+            for lane in range(_LANES):
+                # NaN loses every comparison, but x - x is 0 or NaN.
+                largest[lane] = max(largest[lane], abs(row[lane]))
+                not_finite[lane] += row[lane] - row[lane]
+        for lane in range(_LANES):
+            scale = largest[lane] / grid
+            divisors[lane] = scale if scale > 0 else np.float32(np.inf)
+            largest[lane] = scale + not_finite[lane]
+        for i in range(n_dims):
+            row, out = tile[i], integers[i]
+            for lane in range(_LANES):
+                out[lane] = np.int8(min(max(np.rint(row[lane] / divisors[lane]), -grid), grid))
+        for lane in range(min(_LANES, vectors.shape[0] - first)):
+            scales[first + lane] = largest[lane]
+            for i in range(n_dims):
+                values[first + lane, i] = integers[i, lane]
 
 
 @kernel

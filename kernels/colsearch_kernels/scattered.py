@@ -3,16 +3,33 @@
 All that does not change from block to block is prepared once: addresses of the documents, the query's lanes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from colsearch_kernels import integer, pool, reference
-from colsearch_kernels.codes import F32, I64, Codes, QuantizedQuery, address
+from colsearch_kernels import following, integer, pool, reference
+from colsearch_kernels.codes import F32, I64, U8, Codes, QuantizedQuery, address
 from colsearch_kernels.emit import LANES
 from colsearch_kernels.errors import KernelInputError
 from colsearch_kernels.packing import PackedQueries, Rows, aligned_block
 from colsearch_kernels.scoring import NS_PER_PAIR, checked_ordinals
+
+# Candidates that are followed on the caller's thread alone; beyond, blocks that grow by half go to all threads.
+_ALONE = 512
+# Candidates made ready at once, where they are not.
+_READY_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """Attributes:
+    scores: (n,) float32 MaxSim of the first n candidates.
+    complete: False if the candidates came to an end before one was out of reach.
+    """
+
+    scores: F32
+    complete: bool
 
 
 class Scattered:
@@ -81,6 +98,7 @@ class ScatteredScorer:
         self._documents = documents
         self._rows = documents.rows(n_planes)
         self._packed = PackedQueries([query], self._rows)
+        self._ns_per_token = NS_PER_PAIR * LANES * self._packed.n_vectors
 
     def score(self, numbers: I64, *, n_threads: int = 1) -> F32:
         """(n,) float32 MaxSim of the documents of these numbers; -inf for one without tokens."""
@@ -98,10 +116,81 @@ class ScatteredScorer:
             )  # fmt: skip
 
         doclens = self._documents.doclens[order]
-        pool.run_documents(
-            run, doclens, ns_per_token=NS_PER_PAIR * LANES * packed.n_vectors, n_threads=n_threads
-        )
-        bad = ~np.isfinite(scores)
-        if bad.any() and (doclens[bad] > 0).any():
-            raise KernelInputError("documents of those scored have widths that are not finite")
+        pool.run_documents(run, doclens, ns_per_token=self._ns_per_token, n_threads=n_threads)
+        self._check_scores(scores, order)
         return scores
+
+    def follow(
+        self,
+        numbers: I64,
+        estimates: F32,
+        *,
+        k: int,
+        z: float,
+        others: F32 | None = None,
+        ready: U8 | None = None,
+        make_ready: Callable[[I64], None] = lambda numbers: None,
+        first_look: int = following.FIRST_LOOK,
+        n_threads: int = 1,
+    ) -> Followed:
+        """Score candidates in their order until the next one is out of reach of the k best, see following.py.
+
+        Args:
+            numbers: (n,) int64 documents, best estimate first.
+            estimates: (n,) float32 of their MaxSim, descending.
+            k: hits wanted.
+            z: standard deviations of the estimates' errors by which a candidate must be out of reach.
+            others: scores of documents that are no candidates, but compete for the k places.
+            ready: (n_docs,) uint8, 0 for documents that are not read before `make_ready(numbers)` has set it.
+            first_look: candidates that are scored in any case.
+        Raises: KernelInputError, and what `make_ready` raises.
+        """
+        order = np.ascontiguousarray(checked_ordinals(numbers, self._documents.n_docs))
+        n, n_docs = len(order), self._documents.n_docs
+        if estimates.dtype != np.float32 or estimates.shape != (n,):
+            raise KernelInputError(
+                f"estimates must be float32 ({n},), not {estimates.dtype} {estimates.shape}"
+            )
+        estimates = np.ascontiguousarray(estimates)
+        ready = np.ones(n_docs, np.uint8) if ready is None else ready
+        if ready.dtype != np.uint8 or ready.shape != (n_docs,) or not ready.flags.c_contiguous:
+            raise KernelInputError(f"ready must be uint8 ({n_docs},), not {ready.dtype} {ready.shape}")
+        seen = following.Seen(k, others, first_look)
+        scores = np.empty(n, np.float32)
+        alone = n if n_threads == 1 else min(n, _ALONE)
+        stop = 0
+        while 0 <= stop < alone:
+            stop = self._score_until(seen, order, estimates, stop, alone, z, ready, scores)
+            if 0 <= stop < alone:
+                make_ready(order[stop : stop + _READY_AT_ONCE])
+                if not ready[order[stop]]:
+                    raise KernelInputError(f"document {order[stop]} is not ready, and was not made so")
+        while 0 <= stop < n:
+            first, last = stop, min(stop + stop // 2, n)
+            make_ready(order[first:last])
+            scores[first:last] = self.score(order[first:last], n_threads=n_threads)
+            stop = following.observe(  # type: ignore[no-untyped-call]
+                address(scores), address(estimates), first, last, z, *seen.arguments
+            )
+        n_scored = n if stop >= 0 else -1 - stop
+        self._check_scores(scores[:n_scored], order[:n_scored])
+        return Followed(scores[:n_scored], stop < 0)
+
+    def _score_until(
+        self, seen: following.Seen, order: I64, estimates: F32, first: int, last: int, z: float,
+        ready: U8, scores: F32,
+    ) -> int:  # fmt: skip
+        rows, packed = self._rows, self._packed
+        _memory, scratch = aligned_block(integer.scratch_bytes(rows.n_dims, packed.n_vectors))
+        stop: int = following.score_until(  # type: ignore[no-untyped-call]
+            rows.layout, rows.plane0, rows.plane1, rows.bytes0, rows.bytes1, rows.widths, rows.scale,
+            rows.offsets, address(order), address(estimates), first, last, rows.n_dims, packed.values,
+            packed.initial, packed.scales, packed.n_vectors, scratch, address(ready), address(scores),
+            z, *seen.arguments,
+        )  # fmt: skip
+        return stop
+
+    def _check_scores(self, scores: F32, order: I64) -> None:
+        bad = ~np.isfinite(scores)
+        if bad.any() and (self._documents.doclens[order[bad]] > 0).any():
+            raise KernelInputError("documents of those scored have widths that are not finite")

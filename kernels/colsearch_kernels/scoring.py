@@ -97,6 +97,20 @@ def best_k(scores: F32, numbers: I64, k: int) -> I64:
     return chosen
 
 
+def best_first(values: F32) -> I64:
+    """(n,) positions of the values from the highest to the lowest, of equals the first first; none is NaN.
+
+    One sort of integers that hold a value and its position is twice as fast as a stable sort of positions.
+    """
+    # Adding zero makes one zero of both.
+    bits = (values + np.float32(0)).view(np.int32)
+    # Negative floats count down as their bits count up.
+    ascending = bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))
+    keys = (~ascending.astype(np.int64) << 32) | np.arange(len(values))
+    keys.sort()
+    return keys & 0xFFFFFFFF
+
+
 def align(
     query: QuantizedQuery, codes: Codes, ordinal: int, *, n_planes: int | None = None
 ) -> tuple[I64, F32]:

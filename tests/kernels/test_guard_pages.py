@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 
 import colsearch_kernels as kernels
-from colsearch_kernels import floats, int8, packing, products, reference, scattered, scoring
+from colsearch_kernels import (
+    floats,
+    following,
+    int8,
+    lookups,
+    packing,
+    products,
+    reference,
+    scattered,
+    scoring,
+)
 from colsearch_kernels.codes import PLANE_BITS, Codes, QuantizedQuery
 from tests.kernels.test_scoring import draw_codes, draw_query
 from tests.torture.children import run_in_child
@@ -69,6 +79,16 @@ class _FencedNumpy:
         return fenced(n_bytes, at_end=self._at_end).view(dtype).reshape(shape)
 
 
+def compile_what_names_numpy() -> None:
+    """Before `np` is another in their modules."""
+    rng = np.random.default_rng(0)
+    codes, query = draw_codes(rng, 4, (8,), [1]), draw_query(rng, 1, 4)
+    scorer = kernels.ScatteredScorer(query, kernels.Scattered([codes]))
+    scorer.follow(np.zeros(1, np.int64), np.zeros(1, np.float32), k=1, z=0.0)
+    kernels.Lookups([np.zeros((1, 4), np.uint8)]).sums(np.zeros(1, np.int64), np.zeros((8, 16), np.float32))
+    kernels.DotProducts(query).weighted_sum(np.zeros(4, np.float32))
+
+
 def survived(check: Callable[[], None], monkeypatch: pytest.MonkeyPatch, at_end: bool) -> None:
     """Run it in a child, with scratch memory and results fenced as well."""
 
@@ -76,9 +96,8 @@ def survived(check: Callable[[], None], monkeypatch: pytest.MonkeyPatch, at_end:
         memory = fenced(n_bytes, at_end=at_end, align=64)
         return memory, memory.ctypes.data
 
-    # Compiled before `np` is another in its module.
-    kernels.weighted_sum(np.zeros(1, np.float32), np.zeros((1, 1), np.int8))
-    for module in (floats, packing, products, scattered, scoring):
+    compile_what_names_numpy()
+    for module in (floats, following, lookups, packing, products, scattered, scoring):
         monkeypatch.setattr(module, "aligned_block", block, raising=False)
         monkeypatch.setattr(module, "np", _FencedNumpy(at_end))
     run_in_child(check, seconds=120).unwrap()
@@ -108,7 +127,13 @@ def test_code_kernels_stay_within_their_arrays(
                 pieces = kernels.Scattered([inside, inside])
                 scorer = kernels.ScatteredScorer(asked, pieces)
                 assert (scorer.score(ordinals) == expected[::-1]).all()
-                kernels.DotProducts(asked).of(asked)
+                estimates = behind_fence(np.zeros(len(ordinals), np.float32), at_end=at_end)
+                ready = behind_fence(np.ones(pieces.n_docs, np.uint8), at_end=at_end)
+                followed = scorer.follow(ordinals, estimates, k=3, z=99.0, first_look=2, ready=ready)
+                assert (followed.scores == expected[::-1][: len(followed.scores)]).all()
+                dots = kernels.DotProducts(asked)
+                dots.of(asked)
+                dots.weighted_sum(behind_fence(np.ones(codes.padded_dim, np.float32), at_end=at_end))
 
     survived(check, monkeypatch, at_end)
 
@@ -151,8 +176,10 @@ def test_byte_kernels_stay_within_their_arrays(at_end: bool, monkeypatch: pytest
             query = rng.standard_normal((17, dim), np.float32)
             arrays = [behind_fence(a, at_end=at_end) for a in (query, vectors, scales, doclens)]
             assert (int8.maxsim_int8(*arrays) == reference.maxsim_int8(query, vectors, scales, doclens)).all()
-            weights = behind_fence(scales[:13], at_end=at_end)
-            kernels.weighted_sum(weights, behind_fence(vectors[:13], at_end=at_end))
+            packed = behind_fence(rng.integers(0, 256, (21, 4 * dim), dtype=np.uint8), at_end=at_end)
+            tables = behind_fence(rng.standard_normal((8 * dim, 16)).astype(np.float32), at_end=at_end)
+            rows = behind_fence(np.arange(21), at_end=at_end)
+            kernels.Lookups([packed]).sums(rows, tables)
 
     survived(check, monkeypatch, at_end)
 
