@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from colsearch.prefilters.quantizer import Quantizer, row_bytes
 from colsearch.prefilters.vector_index import VectorIndex
 from colsearch.types import F32, I64, U8
 from colsearch_kernels.codes import QUERY_MAX
+from colsearch_kernels.lazy import lazy
 
 # What the arrays of a model are; one that says otherwise is made anew.
 MODEL_META = {"kind": "learned prefilter", "version": 2}
@@ -63,11 +63,11 @@ class LearnedPrefilter:
         """Of a document's codes."""
         return row_bytes(self.n_dims)
 
-    @cached_property
+    @lazy
     def _products(self) -> kernels.DotProducts:
         return kernels.DotProducts(self.landmarks)
 
-    @cached_property
+    @lazy
     def _projected(self) -> kernels.DotProducts:
         return kernels.DotProducts(self.projection)
 

@@ -47,7 +47,7 @@ class Database:
     def __init__(self, folder: Path, *, read_only: bool) -> None:
         self.path = folder / FILE_NAME
         self._read_only = read_only
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._pid = -1
 
@@ -79,7 +79,7 @@ class Database:
     @contextmanager
     def locked(self) -> Iterator[sqlite3.Connection]:
         """The connection, for this thread alone; SQLite's errors come out as ours."""
-        with self._lock:
+        with self.lock:
             try:
                 yield self._connected()
             except sqlite3.Error as error:
@@ -120,7 +120,7 @@ class Database:
             return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
     def close(self) -> None:
-        with self._lock:
+        with self.lock:
             if self._connection is not None and self._pid == os.getpid():
                 self._connection.close()
             self._connection = None

@@ -1,5 +1,6 @@
 """One writer at a time: a lock on a file, which the death of its holder frees."""
 
+import errno
 import fcntl
 import json
 import os
@@ -22,10 +23,11 @@ class WriterLock:
         self._path = folder / FILE_NAME
         self._threads = threading.RLock()
         self._depth = 0
+        self._descriptor = -1
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Raises: IndexLockedError at once, naming the holder, if another process writes."""
+        """Raises: IndexLockedError at once, naming the holder, if another writes; StorageError, also for memory."""
         with self._threads:
             if self._depth:
                 self._depth += 1
@@ -34,13 +36,31 @@ class WriterLock:
                 finally:
                     self._depth -= 1
                 return
-            descriptor = self._acquire()
+            self._descriptor = self._acquire()
             self._depth = 1
             try:
                 yield
+            except MemoryError as error:
+                raise StorageError(
+                    errno.ENOMEM,
+                    f"not enough memory for this write to {self._path.parent}; nothing was changed",
+                ) from error
             finally:
                 self._depth = 0
-                os.close(descriptor)
+                # Said aloud: a child that was forked meanwhile holds the lock with us as long as its copy is open.
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+                self._let_go()
+
+    def forget(self) -> None:
+        """In a forked child: the lock is the parent's. A copy of the descriptor would keep it when the parent dies."""
+        self._let_go()
+        self._threads = threading.RLock()
+        self._depth = 0
+
+    def _let_go(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
 
     def _acquire(self) -> int:
         try:

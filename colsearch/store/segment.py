@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,6 +13,7 @@ from colsearch.errors import DamagedError
 from colsearch.store import container
 from colsearch.store.container import Container, Section
 from colsearch.types import I32, I64, U8, DocId, Document
+from colsearch_kernels.lazy import lazy
 
 SUFFIX = ".seg"
 Settings: TypeAlias = dict[str, Any]
@@ -159,7 +159,7 @@ class Segment:
                     f"plane{i}", self.offsets[ordinals], self.offsets[np.asarray(ordinals) + 1], row_bytes
                 )
 
-    @cached_property
+    @lazy
     def tokenless(self) -> NDArray[np.bool_] | None:
         """(n_docs,) which documents have no tokens; None if all have some."""
         empty: NDArray[np.bool_] = self.offsets[1:] == self.offsets[:-1]

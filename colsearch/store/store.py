@@ -26,7 +26,7 @@ from colsearch.errors import (
     ReadOnlyError,
     StorageError,
 )
-from colsearch.store import container, disk, merging
+from colsearch.store import container, disk, forking, merging
 from colsearch.store.build import Build
 from colsearch.store.catalog import SegmentRow, read_catalog
 from colsearch.store.container import Array, Container, Section
@@ -69,6 +69,7 @@ class Store:
         self._own_writes = 0
         self._closed = False
         self.settings: dict[str, Any] = {}
+        forking.watch(self)
         for subfolder in (self.segments_folder, self.models_folder):
             if not disk.check_kind(subfolder, stat.S_ISDIR, "folder") and (path / FILE_NAME).is_file():
                 raise DamagedError(f"{subfolder} is missing; restore it, or run `colsearch check --repair`")
@@ -125,6 +126,20 @@ class Store:
         self._closed = True
         self.database.close()
         self._files, self._prefilters, self._model, self._snapshot = {}, {}, None, None
+
+    # --- a fork, see `forking` ------------------------------------------------------------------
+
+    def hold(self) -> None:
+        """Wait for the other threads' transactions, and let none begin; in the order that reads take the locks."""
+        self._cache_lock.acquire()
+        self.database.lock.acquire()
+
+    def go_on(self) -> None:
+        self.database.lock.release()
+        self._cache_lock.release()
+
+    def forget_writer(self) -> None:
+        self._lock.forget()
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -268,7 +283,7 @@ class Store:
         self.changed()
         try:
             merging.merge_small(self)
-        except (StorageError, DamagedError) as error:
+        except (StorageError, DamagedError, MemoryError) as error:
             _log.warning("%s: a merge was put off until the next write: %s", self.path, error)
 
     def changed(self) -> None:
@@ -312,10 +327,10 @@ class Store:
             collect(self)
 
     def _derived(self, open_file: Callable[[], T]) -> T | None:
-        """What can be made again: where it is damaged or gone, searches scan until a write makes it anew."""
+        """What can be made again: damaged, gone or refused, searches scan until a write makes it anew."""
         try:
             return open_file()
-        except (DamagedError, FormatError, FileNotFoundError) as error:
+        except (DamagedError, FormatError, StorageError, FileNotFoundError) as error:
             _log.warning("%s: searching without a prefilter file: %s", self.path, error)
             return None
 

@@ -16,13 +16,13 @@ a 4-bit block (the high bits of the six) followed by a 2-bit block.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from colsearch_kernels.errors import KernelInputError
+from colsearch_kernels.lazy import lazy
 
 F32: TypeAlias = NDArray[np.float32]
 I64: TypeAlias = NDArray[np.int64]
@@ -93,11 +93,11 @@ class Codes:
             _check_array(plane, np.uint8, (self.n_tokens, row_bytes), f"plane of {bits} bits")
             _check_array(width, np.uint16, (self.n_tokens,), f"widths of the plane of {bits} bits")
 
-    @cached_property
+    @lazy
     def padded_dim(self) -> int:
         return padded_dim(self.dim, self.plane_bits)
 
-    @cached_property
+    @lazy
     def addresses(self) -> tuple[tuple[int, ...], tuple[int, ...], int]:
         """Of planes, widths and offsets; asking NumPy takes 2 microseconds each."""
         return (
@@ -156,7 +156,7 @@ class QuantizedQuery:
     def padded_dim(self) -> int:
         return int(self.values.shape[1])
 
-    @cached_property
+    @lazy
     def addresses(self) -> tuple[int, int]:
         """Of values and scales."""
         return address(self.values), address(self.scales)

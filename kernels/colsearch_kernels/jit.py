@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 import threading
 from collections.abc import Callable
 from functools import lru_cache
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 
 import numba
 from numba.core import event
+from numba.core.compiler_lock import global_compiler_lock
 
 F = TypeVar("F", bound=Callable[..., Any])
 _log = logging.getLogger("colsearch_kernels")
@@ -78,3 +80,10 @@ class _Announcer(event.Listener):  # type: ignore[misc, unused-ignore]
 _MESSAGE = "compiling kernels for this processor: a few seconds, once; then they are cached"
 _OURS: set[Any] = set()
 event.register("numba:compile", _Announcer())
+if hasattr(os, "register_at_fork"):
+    # A fork waits for a kernel that another thread compiles or loads: in the child, nobody would free the lock.
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )

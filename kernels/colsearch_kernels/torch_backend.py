@@ -12,7 +12,6 @@ the CPU device, Triton's in its interpreter.
 import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from colsearch_kernels.codes import F32, I64, Codes, QuantizedQuery, block_bits
 from colsearch_kernels.errors import KernelInputError
+from colsearch_kernels.lazy import lazy
 from colsearch_kernels.reference import checked_n_planes
 
 DEFAULT_MEMORY_BYTES = 256 << 20
@@ -58,7 +58,7 @@ class DeviceCodes:
             np.array(codes.offsets),
         )
 
-    @cached_property
+    @lazy
     def device(self) -> torch.device:
         return self.offsets.device
 

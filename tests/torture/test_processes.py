@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import shutil
+import threading
 from dataclasses import asdict
 from pathlib import Path
 
@@ -51,6 +52,40 @@ def test_a_forked_child_goes_on_with_an_open_index(scratch):
         expected = searched(index)
         found = run_in_child(lambda: searched(index)).unwrap()
         assert [tuple(pair) for pair in found] == expected
+
+
+@pytest.mark.parametrize("writes", [False, True], ids=["searching", "writing"])
+def test_a_child_forked_while_other_threads_use_the_index_does_not_hang(scratch, writes):
+    world.build_base(scratch / "index")
+    over = threading.Event()
+    problems: list[str] = []
+
+    def use() -> None:
+        while not over.is_set():
+            index.search(world.QUERY, k=9)
+            if writes:
+                world.put(index, {"a0": 0}, replace=True)
+
+    def child() -> str | None:
+        with ColIndex.open(scratch / "index", n_threads=1) as own:
+            found = [scored(index), scored(own)]
+        return None if found == [expected] * 2 else f"{found}, not {expected}"
+
+    def scored(index: ColIndex) -> list[tuple[str | int, float]]:
+        return sorted(searched(index), key=repr)
+
+    with ColIndex.open(scratch / "index", n_threads=2) as index:
+        expected = scored(index)
+        threads = [threading.Thread(target=use) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for _ in range(40):
+            outcome = run_in_child(child, seconds=30)
+            problems += [] if outcome.kind == "ok" and outcome.value is None else [str(outcome)]
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert not problems, f"{len(problems)} of 40: {problems[0]}"
 
 
 def test_a_folder_that_may_not_be_written_is_opened_by_an_ordinary_user(scratch):
