@@ -63,12 +63,13 @@ class Build:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
+        # The lock's block ends here; it gives a type to what was raised for want of memory.
+        with self._stack:
             if not self._done:
                 self._batches = []
                 delete_staged(self._store)
-        finally:
-            self._stack.close()
+            if isinstance(error, MemoryError):
+                raise error
 
     def add(self, batch: DocumentBatch) -> None:
         """Take a batch of documents.

@@ -4,6 +4,7 @@ Segments, prefilter files and models all are containers. A container is written 
 its header (which covers the checksums of everything else), and never changed.
 """
 
+import errno
 import json
 import mmap
 import os
@@ -29,6 +30,8 @@ FIXED_BYTES = 32
 HEADER_BYTES = 4 * BLOCK_BYTES
 # Below this a container is verified whole when it is opened.
 VERIFY_AT_OPEN_BYTES = 64 << 20
+# Of opening a link or a socket; any other refusal says nothing about what the file holds.
+_NOT_A_FILE = frozenset({errno.ELOOP, errno.ENXIO})
 DTYPES = frozenset({"|u1", "<u2", "<i2", "<i4", "<i8", "<f4", "<u8"})
 
 Array: TypeAlias = NDArray[Any]
@@ -96,7 +99,8 @@ def write(folder: Path, suffix: str, sections: Sequence[Section], meta: dict[str
 class Container:
     """A container mapped into memory; every array is read-only and is verified before it is believed.
 
-    Raises: DamagedError: if the file is not what was written; FormatError: if it is of a newer version.
+    Raises: DamagedError: if the file is not what was written; FormatError: if it is of a newer version;
+        StorageError: if the operating system refuses, for want of memory or descriptors for instance.
     """
 
     def __init__(self, path: Path, *, verify: str = "auto") -> None:
@@ -310,11 +314,15 @@ def _mapped(path: Path) -> mmap.mmap:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise DamagedError(f"{path}: cannot be opened as a plain file ({error.strerror})") from None
+        if error.errno in _NOT_A_FILE:
+            raise DamagedError(f"{path}: cannot be opened as a plain file ({error.strerror})") from None
+        raise StorageError(error.errno, f"cannot open {path}: {error.strerror}") from error
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_size < HEADER_BYTES:
             raise DamagedError(f"{path}: not a plain file of at least {HEADER_BYTES} bytes")
         return mmap.mmap(descriptor, status.st_size, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise StorageError(error.errno, f"cannot map {path}: {error.strerror}") from error
     finally:
         os.close(descriptor)

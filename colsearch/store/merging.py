@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -114,9 +115,10 @@ def purge(store: Store) -> None:
             if part.live is not None:
                 merge(store, [part])
         vacuum(store)
-    except StorageError as error:
+    except (StorageError, MemoryError) as error:
         raise StorageError(
-            error.errno, f"the documents are deleted, but bytes of them remain until `compact` runs: {error}"
+            getattr(error, "errno", errno.ENOMEM),
+            f"the documents are deleted, but bytes of them remain until `compact` runs: {error}",
         ) from error
 
 

@@ -1,0 +1,77 @@
+"""Too little memory for a write: a typed error, the old state, and the next write works."""
+
+import errno
+import resource
+import shutil
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from colsearch import ColIndex
+from colsearch.errors import ColsearchError, StorageError
+from tests.torture import world
+from tests.torture.children import run_in_child
+from tests.torture.test_damage import _address_space_bytes
+
+N_DOCS = 150
+# Up to where everything fits: 150 documents of 2,000 tokens are 19 MB as floats.
+ROOM_BYTES = [0, 1 << 14, 1 << 17, 1 << 20, *range(2 << 20, 48 << 20, 3 << 20)]
+
+
+VECTORS = np.random.default_rng(0).standard_normal((N_DOCS, 2000, world.DIM), np.float32)
+
+
+def add(index: ColIndex) -> None:
+    index.add_vectors(VECTORS, ids=[f"large{n}" for n in range(N_DOCS)])
+
+
+CALLS: dict[str, Callable[[ColIndex], object]] = {
+    "add": add,
+    "purge": lambda index: index.delete("a1", purge=True),
+    "compact": ColIndex.compact,
+    "open": lambda index: ColIndex.open(index.path).close(),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_too_little_memory_is_a_typed_error_and_the_next_call_works(scratch, name):
+    state = world.build_base(scratch / "whole")
+    path = scratch / "index"
+
+    def limited(room_bytes: int) -> str:
+        with ColIndex.open(path, n_threads=1) as index:
+            # What a process loads once, such as kernels, is not what is tried here.
+            world.put(index, {"warm": 1})
+            index.search(world.QUERY)
+            soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+            resource.setrlimit(resource.RLIMIT_AS, (_address_space_bytes() + room_bytes, hard))
+            try:
+                CALLS[name](index)
+                end = "done"
+            except ColsearchError as error:
+                assert isinstance(error, StorageError) and error.errno == errno.ENOMEM, repr(error)
+                end = "late" if "bytes of them remain" in str(error) else "refused"
+            finally:
+                resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+            expected = state | {"warm": 1}
+            if name == "purge" and end != "refused":
+                del expected["a1"]
+            added = {id for id in index if str(id).startswith("large")}
+            assert len(added) == (N_DOCS if name == "add" and end == "done" else 0), (
+                f"{len(added)} were added"
+            )
+            if added:
+                index.delete(added)
+            problem = world.mismatch(index, expected)
+            assert problem is None, problem
+            assert index.check(deep=True).ok
+        world.assert_writer_works(path, expected)
+        return end
+
+    ends = []
+    for room_bytes in ROOM_BYTES:
+        shutil.rmtree(path, ignore_errors=True)
+        shutil.copytree(scratch / "whole", path)
+        ends.append(run_in_child(lambda: limited(room_bytes)).unwrap())
+    assert ends[0] in {"refused", "late"} and ends[-1] == "done", ends
