@@ -32,7 +32,8 @@ _SECOND_INDEX = (
 _TEXT_INDEX = {
     "words": "SELECT term, doc, col, offset FROM temp.{}_words",
     "lengths": "SELECT id, sz FROM {}_docsize ORDER BY id",
-    "totals": "SELECT block FROM {}_data WHERE id = 1",
+    # None are an empty block before the first text, and zeros after the last one went.
+    "totals": "SELECT nullif(nullif(block, x'0000'), x'') FROM {}_data WHERE id = 1",
     "settings": "SELECT k, v FROM {}_config ORDER BY k",
 }
 
