@@ -252,3 +252,17 @@ def test_an_extreme_call_ends_soon(scratch, whole, call):
                 return
 
     small_child(use)
+
+
+def test_a_query_of_a_million_tokens_is_refused_and_a_k_of_2_to_the_31_gives_all(scratch, whole):
+    copy = scratch / "copy"
+    shutil.copytree(whole, copy)
+
+    def use() -> None:
+        with ColIndex.open(copy, n_threads=1) as index:
+            with pytest.raises(ColsearchError, match=r"1,?000,?000"):
+                index.search(np.ones((1_000_000, world.DIM), np.float32))
+            found = index.search(world.QUERY, k=2**31)
+            assert len(found) == len(index) and found == index.search(world.QUERY, k=len(index))
+
+    small_child(use)

@@ -1,0 +1,98 @@
+"""Merging changes no hit and no bit of a score, gives the room back, and leaves the readers alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from colsearch import ColIndex
+from colsearch.searcher import Request
+from tests.torture import world
+
+N_DOCS = 300
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> tuple[Path, world.State]:
+    """Added one by one, some replaced, some deleted."""
+    state: world.State = {f"d{n}": 0 for n in range(N_DOCS)}
+    with world.create(tmp_path / "index") as index:
+        for id in state:
+            world.put(index, {id: 0})
+        for n in range(0, N_DOCS, 7):
+            world.put(index, {f"d{n}": 1}, replace=True)
+            state.pop(f"d{n}")
+            state[f"d{n}"] = 1
+        for n in range(1, N_DOCS, 9):
+            if f"d{n}" in state:
+                index.delete(f"d{n}")
+                del state[f"d{n}"]
+    return tmp_path / "index", state
+
+
+def answers(index: ColIndex) -> list[tuple[str | int, str, float]]:
+    """Of exact searches for some queries: ids, texts and scores to the last bit."""
+    rng = np.random.default_rng(5)
+    queries = [rng.standard_normal((n, world.DIM)).astype(np.float32) for n in (1, 4, 9)]
+    hits = [hit for query in queries for hit in index.search(query, k=N_DOCS, exact=True)]
+    return [(hit.id, hit.text, hit.score.hex()) for hit in hits]
+
+
+def n_bytes(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def test_hundreds_of_single_writes_end_as_a_handful_of_segments(many):
+    path, state = many
+    with ColIndex.open(path) as index:
+        assert index.info()["n_segments"] <= 20
+        assert len(list((path / "segments").iterdir())) == index.info()["n_segments"]
+        assert world.mismatch(index, state) is None
+
+
+def test_compaction_changes_no_score_by_a_bit(many):
+    path, state = many
+    with ColIndex.open(path) as index, ColIndex.open(path, read_only=True) as reader:
+        before = answers(index)
+        assert len(before) == 3 * len(state)
+        index.compact()
+        assert index.info()["n_segments"] == 1
+        assert answers(index) == before == answers(reader)
+    with ColIndex.open(path) as index:
+        assert answers(index) == before
+
+
+def test_a_reader_keeps_its_snapshot_while_all_files_are_replaced(many):
+    path, state = many
+    with ColIndex.open(path) as index, ColIndex.open(path, read_only=True, n_threads=1) as reader:
+        snapshot = reader._store.snapshot()
+        request = Request(N_DOCS, None, 1.0, 1)
+        [before] = reader._searcher.search(snapshot, [world.QUERY], request)
+        held = {part.segment.file.path for part in snapshot.parts}
+        index.delete(list(state)[:100])
+        index.compact()
+        index.delete(list(state)[100:200], purge=True)
+        assert not any(file.exists() for file in held)
+        [after] = reader._searcher.search(snapshot, [world.QUERY], request)
+        assert after.ranking.doc_nos.tolist() == before.ranking.doc_nos.tolist()
+        assert after.ranking.scores.tobytes() == before.ranking.scores.tobytes()
+        for document in snapshot.documents(after.ranking.doc_nos):
+            assert document.text == world.text(document.id, state[document.id])
+
+
+def test_compaction_gives_the_room_of_what_was_deleted_back(many):
+    path, state = many
+    with ColIndex.open(path) as index:
+        index.compact()
+        full = n_bytes(path)
+        index.delete(list(state)[10:])
+        # More than half of it is dead, so the write itself has rewritten the segment.
+        assert index.info()["n_segments"] == 1 and len(list((path / "segments").iterdir())) == 1
+        index.compact()
+        assert world.mismatch(index, dict(list(state.items())[:10])) is None
+    # Sections are padded to whole blocks, and SQLite's empty tables take pages too.
+    with world.create(path.parent / "fresh") as fresh:
+        for id, version in list(state.items())[:10]:
+            world.put(fresh, {id: version})
+        fresh.compact()
+    assert n_bytes(path) <= n_bytes(path.parent / "fresh") + 8192 < full
