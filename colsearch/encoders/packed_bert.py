@@ -91,17 +91,22 @@ class PackedBert:
         return self._normalized("embeddings.LayerNorm", table)
 
     def _layer(self, layer: str, states: "Tensor", runs: Sequence[tuple[slice, int]]) -> "Tensor":
-        from torch.nn.functional import gelu
+        import torch
 
         query, key, value = (
             self._linear(f"{layer}attention.self.{name}", states) for name in ("query", "key", "value")
         )
         context = self._attention(query, key, value, runs)
-        context = self._linear(f"{layer}attention.output.dense", context).add_(states)
-        states = self._normalized(f"{layer}attention.output.LayerNorm", context)
-        hidden = gelu(self._linear(f"{layer}intermediate.dense", states))
-        hidden = self._linear(f"{layer}output.dense", hidden).add_(states)
-        return self._normalized(f"{layer}output.LayerNorm", hidden)
+        states = self._added(f"{layer}attention.output", states, context)
+        # In place, since a fresh 12 MB is paid for page by page: 3 % of the time. torch.nn has no such gelu.
+        hidden = torch.ops.aten.gelu_(self._linear(f"{layer}intermediate.dense", states))
+        return self._added(f"{layer}output", states, hidden)
+
+    def _added(self, name: str, states: "Tensor", update: "Tensor") -> "Tensor":
+        """Layer norm of `states` plus the product, which is added in place: `states` are spent."""
+        dense = f"{name}.dense"
+        states.add_(self._weight(dense, "bias")).addmm_(update, self._weight(dense).t())
+        return self._normalized(f"{name}.LayerNorm", states)
 
     def _attention(
         self, query: "Tensor", key: "Tensor", value: "Tensor", runs: Sequence[tuple[slice, int]]
