@@ -4,7 +4,6 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
@@ -18,6 +17,8 @@ from colsearch.types import F32, Document, TokenVectors
 _log = logging.getLogger(__name__)
 BATCH_DOCS = 512
 BATCH_TOKENS = 1 << 16
+# Of texts: some 60,000 tokens. What one text counts is bounded, because what an encoder reads of it is.
+BATCH_CHARS, _MAX_CHARS = 1 << 18, 1 << 13
 Progress: TypeAlias = Callable[[int, int | None], None] | bool | None
 EncodeDocuments: TypeAlias = Callable[[Sequence[str]], TokenVectors]
 EncodedDocuments: TypeAlias = tuple[list[Document], TokenVectors]
@@ -27,11 +28,25 @@ def encoded_texts(
     documents: Iterator[tuple[Document, object]], encode: EncodeDocuments
 ) -> Iterator[EncodedDocuments]:
     """Documents with their token vectors, batch by batch, as the encoder gives them."""
-    while batch := [document for document, _ in islice(documents, BATCH_DOCS)]:
+    for batch in _batches(document for document, _ in documents):
         tokens = encode([document.text or "" for document in batch])
         if len(tokens) != len(batch):
             raise DocumentError(f"the encoder returned {len(tokens)} results for {len(batch)} texts")
         yield batch, tokens
+
+
+def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Many short documents or a few long ones, since their token vectors are in memory at once."""
+    batch: list[Document] = []
+    n_chars = 0
+    for document in documents:
+        batch.append(document)
+        n_chars += min(len(document.text or ""), _MAX_CHARS)
+        if len(batch) == BATCH_DOCS or n_chars >= BATCH_CHARS:
+            yield batch
+            batch, n_chars = [], 0
+    if batch:
+        yield batch
 
 
 def given_vectors(documents: Iterator[tuple[Document, object]], dim: int) -> Iterator[EncodedDocuments]:
