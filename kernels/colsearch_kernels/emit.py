@@ -260,6 +260,44 @@ def _prefetch(builder: Any, address: Any, n_bytes: Any) -> None:
 prefetch = emitted(_prefetch)
 
 
+def _lay_into_lanes(builder: Any, rows: Any, row_bytes: Any, n_words: Any, out: Any, out_bytes: Any) -> None:
+    def block(word: Any, n: int) -> None:
+        """n words of each row from `word` on: n x LANES words out."""
+        at = builder.add(rows, builder.mul(word, number(4)))
+        vectors = []
+        for _ in range(LANES):
+            vectors.append(load(builder, at, ir.VectorType(I32, n), 4))
+            at = builder.add(at, row_bytes)
+        to = builder.add(out, builder.mul(word, out_bytes))
+        for vector in _transposed(builder, vectors):
+            store(builder, vector, to, 4)
+            to = builder.add(to, out_bytes)
+
+    whole = builder.udiv(n_words, number(LANES))
+    with cgutils.for_range(builder, whole) as blocks:
+        block(builder.mul(blocks.index, number(LANES)), LANES)
+    done = builder.mul(whole, number(LANES))
+    with cgutils.for_range(builder, builder.sub(n_words, done)) as words:
+        block(builder.add(done, words.index), 1)
+
+
+def _transposed(builder: Any, rows: Values) -> Values:
+    """LANES vectors of n lanes -> n vectors of LANES lanes, by log2(LANES) perfect shuffles."""
+    for _ in range(LANES.bit_length() - 1):
+        n, half = rows[0].type.count, len(rows) // 2
+        lanes = [lane // 2 + lane % 2 * n for lane in range(2 * n)]
+        parts = [lanes] if 2 * n <= LANES else [lanes[:n], lanes[n:]]
+        masks = [ir.Constant(ir.VectorType(I32, len(part)), part) for part in parts]
+        rows = [
+            builder.shuffle_vector(a, b, mask) for a, b in zip(rows[:half], rows[half:]) for mask in masks
+        ]
+    return rows
+
+
+# Intrinsic (rows, row_bytes, n_words, out, out_bytes): word w of LANES rows goes to out + w * out_bytes.
+lay_into_lanes = emitted(_lay_into_lanes)
+
+
 def _element_address(builder: Any, address: Any, index: Any, bits: int) -> Any:
     return builder.add(address, builder.mul(index, number(bits // 8)))
 

@@ -9,7 +9,17 @@ import numpy as np
 from numba import njit
 
 from colsearch_kernels.arithmetic import BFloat16, Float32
-from colsearch_kernels.emit import prefetch, read_f32, read_i32, read_i64, tile, write_f32, write_i32
+from colsearch_kernels.emit import (
+    lay_into_lanes,
+    prefetch,
+    read_f32,
+    read_i32,
+    read_i64,
+    tile,
+    write_f32,
+    write_i32,
+    write_i64,
+)
 from colsearch_kernels.jit import kernel
 from colsearch_kernels.tiers import target_features
 from colsearch_kernels.tiers import tier as chosen_tier
@@ -20,6 +30,8 @@ TILE, SMALL, VECTORS = TIER.float_tile, TIER.small_tile, TIER.vectors
 # Elsewhere bfloat16 numbers are widened, and their float32 products are exact.
 NATIVE_BFLOAT16 = TIER.name == "avx512" and "avx512bf16" in target_features()
 FLOAT32, FLOAT16, BFLOAT16 = range(3)
+# What is wrong with a query.
+NOT_FINITE, OVERFLOWS = 1, 2
 
 _narrow = "bfloat16" if NATIVE_BFLOAT16 else "rounded"
 _copy, _from_half, _widen = (
@@ -28,6 +40,7 @@ _copy, _from_half, _widen = (
 _round, _round_half, _copy_narrow = (
     float_row(source, _narrow, TIER.halves) for source in ("float32", "float16", "bfloat16")
 )
+_round_float32 = float_row("float32", "rounded", TIER.halves)
 _large, _small = tile(Float32(), TILE, VECTORS), tile(Float32(), SMALL, VECTORS)
 _large_one, _small_one = tile(Float32(), TILE, 1), tile(Float32(), SMALL, 1)
 _narrow_arithmetic = BFloat16() if NATIVE_BFLOAT16 else Float32()
@@ -100,21 +113,67 @@ def _document(  # type: ignore[no-untyped-def]
     return bad
 
 
-@kernel
-def pack_query(lanes, n_query_tokens, n_words, query):  # type: ignore[no-untyped-def]
-    """Lay 32-bit words into lanes of 16, zeros where no token is.
+@njit(nogil=True, error_model="numpy")
+def _are_finite(words, n):  # type: ignore[no-untyped-def]
+    """Whether none of n float32 has an exponent of all ones, as NaN and the infinities have."""
+    largest = np.int32(0)
+    for i in range(n):
+        largest = max(largest, np.int32(read_i32(words, i) & np.int32(0x7FFFFFFF)))
+    return largest < 0x7F800000
 
-    lanes: (n_query_tokens, n_words) words; query: n_vectors x n_words x 16 words, in groups as `tile` reads them.
+
+@kernel
+def pack_query(source, narrow, tokens, n_query_tokens, row_bytes, dim, n_words, scratch, query):  # type: ignore[no-untyped-def]
+    """Lay a query into lanes of 16, zeros where no token is; NOT_FINITE or OVERFLOWS if it has such numbers, else 0.
+
+    tokens: (n_query_tokens, dim) of the source type, row_bytes apart; scratch: 8 * 16 * dim + 8 bytes;
+    query: n_vectors x n_words x 16 words, in groups as `tile` reads them.
     """
     n_vectors = -(n_query_tokens // -16)
-    for i in range(16 * n_vectors):
-        v = i // 16
+    # Tokens of one vector as float32, and as narrower words; of an odd dim the last of these is half empty.
+    exact, words = scratch, scratch + 64 * dim
+    for v in range(n_vectors):
+        n = min(16, n_query_tokens - 16 * v)
+        if n < 16:
+            for word in range(32 * dim + 2):
+                write_i32(scratch, word, np.int32(0))
+        first = tokens + 16 * v * row_bytes
+        last = first + (n - 1) * row_bytes
+        _convert(source, 0, first, last, row_bytes, n, dim, 4 * dim, exact)
+        if not _are_finite(exact, n * dim):
+            return NOT_FINITE
+        if narrow:
+            last = exact + (n - 1) * 4 * dim
+            for i in range(n):
+                _round_float32(exact + i * 4 * dim, dim, words + i * 4 * dim)
+            if not _are_finite(words, n * dim):
+                return OVERFLOWS
+            if NATIVE_BFLOAT16:
+                for word in range(16 * n_words):
+                    write_i32(words, word, np.int32(0))
+                _convert(FLOAT32, 1, exact, last, 4 * dim, n, dim, 4 * n_words, words)
         # The last vector of an odd number stands alone.
         group = VECTORS if v // VECTORS * VECTORS + VECTORS <= n_vectors else 1
-        to = query + v // group * group * 64 * n_words + (v % group) * 64 + i % 16 * 4
-        for word in range(n_words):
-            value = read_i32(lanes, i * n_words + word) if i < n_query_tokens else np.int32(0)
-            write_i32(to + word * 64 * group, 0, value)
+        to = query + v // group * group * 64 * n_words + (v % group) * 64
+        lay_into_lanes(words if narrow else exact, 4 * n_words, n_words, to, 64 * group)
+    return 0
+
+
+@kernel
+def place_documents(doclens, n_docs, n_tokens, vectors, row_bytes, starts):  # type: ignore[no-untyped-def]
+    """Addresses of the first rows of documents that lie end to end; 0 if lengths do not sum to n_tokens, else 1.
+
+    doclens: (n_docs,) int64; starts: (n_docs,) int64.
+    """
+    n_before = 0
+    for i in range(n_docs):
+        doclen = read_i64(doclens, i)
+        # Compared so, sums of huge numbers cannot wrap around.
+        if doclen < 0 or doclen > n_tokens - n_before:
+            return 0
+        write_i64(starts, i, vectors + n_before * row_bytes)
+        n_before += doclen
+    return int(n_before == n_tokens)
 
 
 @kernel
@@ -133,7 +192,7 @@ def score_documents(  # type: ignore[no-untyped-def]
     scratch,
     scores,
 ):
-    """scores[i] of documents first..last - 1; NaN for one with a number that is not finite.
+    """scores[i] of documents first..last - 1; how many are not finite, since a number or a sum is not.
 
     starts: (n_docs,) int64 addresses of the documents' first rows; doclens: (n_docs,) int64; query: as
     `pack_query` leaves it; scratch: zeros, aligned to 64 bytes, of scratch_bytes(n_words, n_query_tokens).
@@ -144,6 +203,7 @@ def score_documents(  # type: ignore[no-untyped-def]
         narrow == 1 and NATIVE_BFLOAT16 and source == BFLOAT16 and dim % 2 == 0
     )
     maxima, rows = scratch, scratch + 64 * n_vectors
+    n_bad = 0
     for i in range(first, last):
         start, n_tokens = read_i64(starts, i), read_i64(doclens, i)
         if n_tokens == 0:
@@ -160,10 +220,13 @@ def score_documents(  # type: ignore[no-untyped-def]
         total = 0.0
         for lane in range(n_query_tokens):
             total += np.float64(read_f32(maxima, lane))
-        write_f32(scores, i, np.float32(np.nan) if bad else np.float32(total))
+        score = np.float32(np.nan) if bad else np.float32(total)
+        n_bad += not np.isfinite(score)
+        write_f32(scores, i, score)
+    return n_bad
 
 
-def words_per_row(dim: int, narrow: bool) -> int:
+def words_per_row(dim: int, narrow: int) -> int:
     """32-bit words of a row as the tile reads it."""
     return -(dim // -2) if narrow and NATIVE_BFLOAT16 else dim
 

@@ -50,9 +50,10 @@ def _forgive_failed_writes(compiled: Any) -> None:
 
 @lru_cache(maxsize=1)
 def _salt() -> str:
-    from colsearch_kernels.tiers import tier
+    from colsearch_kernels.tiers import target_features, tier
 
-    digest = hashlib.sha256(tier().name.encode())
+    # Of the features, bfloat16's is no tier of its own, and a forced processor name may hide it.
+    digest = hashlib.sha256(" ".join([tier().name, *sorted(target_features())]).encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

@@ -50,13 +50,14 @@ def run_documents(
     """Run score(first, last) over all documents, in chunks of a millisecond or more if there are threads."""
     if n_threads < 1:
         raise KernelInputError(f"n_threads must be at least 1, not {n_threads}")
-    bounds = [0, len(doclens)]
-    if n_threads > 1:
-        ends = np.cumsum(doclens)
-        # Four chunks a thread let the others finish what a thread without a core cannot.
-        per_chunk = max(CHUNK_NS / ns_per_token, ends[-1] / (4 * n_threads)) if len(ends) else 1.0
-        cuts = np.searchsorted(ends, np.arange(per_chunk, ends[-1], per_chunk)) if len(ends) else ()
-        bounds = sorted({*bounds, *(int(cut) for cut in cuts)})
+    if n_threads == 1 or not len(doclens):
+        score(0, len(doclens))
+        return
+    ends = np.cumsum(doclens)
+    # Four chunks a thread let the others finish what a thread without a core cannot.
+    per_chunk = max(CHUNK_NS / ns_per_token, ends[-1] / (4 * n_threads))
+    cuts = np.searchsorted(ends, np.arange(per_chunk, ends[-1], per_chunk))
+    bounds = sorted({0, len(doclens), *(int(cut) for cut in cuts)})
     run([partial(score, first, last) for first, last in pairwise(bounds)], n_threads)
 
 

@@ -1,12 +1,15 @@
 """The float kernels against the reference in float64, for all element types and shapes that hurt."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import colsearch_kernels as kernels
-from colsearch_kernels import reference
+from colsearch_kernels import float_kernel, floats, reference
+from colsearch_kernels.codes import address
 from colsearch_kernels.errors import KernelInputError
 
 
@@ -120,13 +123,42 @@ def test_input_that_does_not_fit_is_refused(change: dict[str, object], message: 
         kernels.maxsim(**{**GOOD, **change})  # type: ignore[arg-type]
 
 
+def test_lengths_may_lie_anywhere_in_memory() -> None:
+    expected = kernels.maxsim(**GOOD)  # type: ignore[arg-type]
+    for n_bytes_before, step in ((1, 1), (8, 2)):
+        memory = np.zeros(64, np.uint8)
+        lengths = memory[n_bytes_before : n_bytes_before + 32].view(np.int64)[: 2 * step : step]
+        lengths[:] = GOOD["doclens"]
+        found = kernels.maxsim(GOOD["query"], GOOD["vectors"], lengths)
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_documents_of_a_list_must_agree() -> None:
     query = np.ones((2, 4), np.float32)
     with pytest.raises(KernelInputError, match="one dtype and one dim"):
         kernels.maxsim_list(query, [np.ones((1, 4), np.float32), np.ones((1, 4), np.float16)])
     with pytest.raises(KernelInputError, match=r"\[4, 5\]"):
         kernels.maxsim_list(query, [np.ones((1, 4), np.float32), np.ones((1, 5), np.float32)])
+    with pytest.raises(KernelInputError, match="document 1: need C-contiguous"):
+        kernels.maxsim_list(query, [np.ones((4, 4), np.float32), np.ones((4, 4), np.float32).T])
+    with pytest.raises(KernelInputError, match="document 1: need a 2-d array"):
+        kernels.maxsim_list(query, [np.ones((1, 4), np.float32), [[1.0] * 4]])  # type: ignore[list-item]
     assert kernels.maxsim_list(query, []).shape == (0,)
+
+
+@pytest.mark.parametrize("n_query_tokens", [1, 15, 16, 31, 33])
+@pytest.mark.parametrize("dim", [1, 15, 17, 40])
+def test_a_packed_query_has_word_w_of_token_t_in_lane_t_of_row_w(n_query_tokens: int, dim: int) -> None:
+    query = np.random.default_rng(0).standard_normal((n_query_tokens, dim), np.float32)
+    memory, at = floats._packed_query(query, dim, 0)
+    n_vectors = -(-n_query_tokens // 16)
+    words = memory[at - address(memory) :][: 64 * n_vectors * dim].view(np.float32)
+    padded = np.zeros((16 * n_vectors, dim), np.float32)
+    padded[:n_query_tokens] = query
+    whole = n_vectors // float_kernel.VECTORS * float_kernel.VECTORS
+    groups = [*range(0, whole, float_kernel.VECTORS), *range(whole, n_vectors), n_vectors]
+    expected = [padded[16 * a : 16 * b].T.ravel() for a, b in pairwise(groups)]
+    np.testing.assert_array_equal(words, np.concatenate(expected))
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def survived(check: Callable[[], None], monkeypatch: pytest.MonkeyPatch, at_end:
         return memory, memory.ctypes.data
 
     compile_what_names_numpy()
-    for module in (floats, following, lookups, packing, products, scattered, scoring):
+    for module in (floats, following, int8, lookups, packing, products, scattered, scoring):
         monkeypatch.setattr(module, "aligned_block", block, raising=False)
         monkeypatch.setattr(module, "np", _FencedNumpy(at_end))
     run_in_child(check, seconds=120).unwrap()
