@@ -87,6 +87,8 @@ def compile_what_names_numpy() -> None:
     scorer.follow(np.zeros(1, np.int64), np.zeros(1, np.float32), k=1, z=0.0)
     kernels.Lookups([np.zeros((1, 4), np.uint8)]).sums(np.zeros(1, np.int64), np.zeros((8, 16), np.float32))
     kernels.DotProducts(query).weighted_sum(np.zeros(4, np.float32))
+    one = np.ones((1, 4), np.float32)
+    int8.maxsim_int8(one, np.ones((1, 4), np.int8), np.ones(1, np.float32), np.ones(1, np.int64))
 
 
 def survived(check: Callable[[], None], monkeypatch: pytest.MonkeyPatch, at_end: bool) -> None:
