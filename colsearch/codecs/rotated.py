@@ -85,16 +85,18 @@ class RotatedCodec:
         Raises: ShapeError, VectorError.
         """
         from colsearch_kernels import quantize
+        from colsearch_kernels.errors import KernelInputError
 
         query = checked_vectors(query, self.dim)
         if len(query) == 0:
             raise VectorError("the query has no tokens")
-        # A sum of squares that overflows could make the rotated query infinite.
-        with np.errstate(over="ignore", invalid="ignore"):
-            bad = np.flatnonzero(~np.isfinite(np.square(query).sum(axis=1)))
-        if len(bad):
-            raise _row_error(query, int(bad[0]))
-        return quantize.quantize_query(query, self.planes, self.seed)
+        try:
+            return quantize.quantize_query(query, self.planes, self.seed)
+        except KernelInputError:
+            # A token that is not finite, or becomes so when it is rotated: the one of the largest norm.
+            norms = np.square(query.astype(np.float64)).sum(axis=1)
+            worst = int(np.argmax(np.where(np.isfinite(norms), norms, np.inf)))
+            raise _row_error(query, worst) from None
 
     def codes(self, planes: "Sequence[U8]", widths: "Sequence[U16]", offsets: I64) -> "Codes":
         """Stored planes, widths and token offsets as the kernels take them; checked, not copied.

@@ -1,6 +1,7 @@
 """A segment: documents' codes, ids, texts, metadata and spans in one container."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ from colsearch_kernels.lazy import lazy
 SUFFIX = ".seg"
 Settings: TypeAlias = dict[str, Any]
 _COPY_TOKENS = 1 << 18
+# JSON as most ids are, strings that stand for their own characters and integers: read without json's ado.
+_PLAIN_INTEGER = re.compile(rb"0|[1-9][0-9]{0,17}")
+_PLAIN_STRING = re.compile(rb'"[ !#-\[\]-~]*"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +164,11 @@ class Segment:
                 )
 
     @lazy
+    def is_dense(self) -> bool:
+        """Whether its documents' numbers have no gaps."""
+        return int(self.doc_nos[-1] - self.doc_nos[0]) == self.n_docs - 1
+
+    @lazy
     def tokenless(self) -> NDArray[np.bool_] | None:
         """(n_docs,) which documents have no tokens; None if all have some."""
         empty: NDArray[np.bool_] = self.offsets[1:] == self.offsets[:-1]
@@ -209,6 +218,10 @@ class Segment:
         blob = self.blob(name, ordinal)
         if blob == b"{}":
             return {}
+        if _PLAIN_STRING.fullmatch(blob):
+            return blob[1:-1].decode()
+        if _PLAIN_INTEGER.fullmatch(blob):
+            return int(blob)
         try:
             value: object = json.loads(blob.decode())
             # Nothing is escaped when it is written; an escape could make a lone surrogate, which SQLite refuses.

@@ -128,6 +128,11 @@ class Snapshot:
 
     def locate(self, doc_nos: I64) -> tuple[I64, I64]:
         """Part number and ordinal of each document."""
+        if len(self.parts) == 1 and self.parts[0].segment.is_dense:
+            # Most indexes, after a merge, and most segments: nothing to look up.
+            ordinals = doc_nos - self.parts[0].segment.doc_nos[0]
+            if not len(ordinals) or int(ordinals.view(np.uint64).max()) < self.parts[0].segment.n_docs:
+                return np.zeros(len(doc_nos), np.int64), ordinals
         part_of = np.searchsorted(self._firsts, doc_nos, side="right") - 1
         ordinal_of = np.zeros(len(doc_nos), np.int64)
         for number in np.unique(part_of):
@@ -144,7 +149,11 @@ class Snapshot:
 
     def documents(self, doc_nos: I64) -> list[Document]:
         """The documents as their segments hold them."""
-        return [self.parts[p].segment.document(int(o)) for p, o in zip(*self.locate(doc_nos))]
+        part_of, ordinal_of = self.locate(doc_nos)
+        return [
+            self.parts[part].segment.document(ordinal)
+            for part, ordinal in zip(part_of.tolist(), ordinal_of.tolist())
+        ]
 
     def spans(self, doc_no: int) -> I32:
         """(n_tokens, 2) int32 character spans of one document; -1 where unknown."""

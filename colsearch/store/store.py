@@ -201,10 +201,12 @@ class Store:
 
         Raises: FilterError.
         """
+        if where is None:
+            return self.snapshot(), None
         self._check_open()
         with self._cache_lock, self.database.reading():
             snapshot = self.snapshot()
-            return snapshot, None if where is None else snapshot.where(where)
+            return snapshot, snapshot.where(where)
 
     def located(self, ids: Sequence[DocId], *, missing_ok: bool = False) -> tuple[Snapshot, I64]:
         """The newest snapshot, and the doc_nos that the ids have in it, in their order.

@@ -178,7 +178,7 @@ def quantize_query(query: F32, plane_bits: tuple[int, ...], seed: int) -> Quanti
     _query_tiles(query, turn.multipliers, turn.block, values, scales)
     if not np.isfinite(scales).all():
         raise KernelInputError("the query holds NaN or infinity, or numbers too large to rotate")
-    return QuantizedQuery(values, scales)
+    return QuantizedQuery.made(values, scales)
 
 
 def _checked_vectors(vectors: F32) -> F32:

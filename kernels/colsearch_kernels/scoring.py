@@ -184,7 +184,8 @@ def checked_ordinals(ordinals: I64, n_docs: int) -> I64:
     """The ordinals, if all are within 0..n_docs - 1: the kernels do not look again."""
     if not isinstance(ordinals, np.ndarray) or ordinals.dtype != np.int64 or ordinals.ndim != 1:
         raise KernelInputError("ordinals must be a 1-d int64 array")
-    if len(ordinals) and not (ordinals.min() >= 0 and ordinals.max() < n_docs):
+    # As unsigned numbers, negative ones are the largest.
+    if len(ordinals) and int(ordinals.view(np.uint64).max()) >= n_docs:
         raise KernelInputError(
             f"ordinals lie within {ordinals.min()}..{ordinals.max()}, the codes have documents 0..{n_docs - 1}"
         )
