@@ -24,9 +24,9 @@ test: $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2 -m "not system"
 
-# What needs more than the packages of `make test`: the GPU kernel, in Triton's interpreter on the CPU.
+# What needs more than `make test`: the GPU kernel in Triton's interpreter, MTEB, and the right to mount a disk of 2 MB.
 test-system: $(VENV)/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[gpu]'
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[gpu,mteb]'
 	$(BIN)/python -m pytest -m system
 
 clean:

@@ -6,7 +6,7 @@
     task = retrieval_task("my-collection", documents, queries, qrels)      # or mteb.get_task("SciFact")
     mteb.evaluate(ColIndexSearch("scratch_folder"), tasks=[task])
 
-Needs `pip install "mteb>=2.26"`; nothing here is imported unless it is used.
+Needs `pip install "colindex[mteb]"`; nothing here is imported unless it is used.
 """
 
 import shutil
