@@ -38,15 +38,25 @@ class Case:
         return asdict(self)
 
 
+# Scoring a single token is next to no work: what it costs is the fixed cost of a call.
+ONE_TOKEN = Case("one token", n_docs=1, doclen=1, repeats=200)
+# Half a MiB of float32, which fits the second-level cache; "one token" is taken off to see the loop alone.
+CACHED = Case("cached", n_docs=16, doclen=60, repeats=100)
 CASES = (
-    Case("cached", n_docs=16, doclen=60, repeats=100),
+    ONE_TOKEN,
+    CACHED,
     Case("uniform", n_docs=300, doclen=80, repeats=10),
     Case("ragged", n_docs=300, doclen=80, ragged=True, repeats=10),
     Case("ragged, cold", n_docs=300, doclen=80, ragged=True),
     *(Case(f"scattered-{n}", n_docs=12_000, doclen=60, n_candidates=n) for n in (100, 1_000, 10_000)),
     Case("scan", n_docs=5_000, doclen=80),
 )
-SMOKE = (Case("smoke", n_docs=7, doclen=5, ragged=True), Case("smoke-3", n_docs=9, doclen=4, n_candidates=3))
+SMOKE = (
+    ONE_TOKEN,
+    CACHED,
+    Case("smoke", n_docs=7, doclen=5, ragged=True),
+    Case("smoke-3", n_docs=9, doclen=4, n_candidates=3),
+)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

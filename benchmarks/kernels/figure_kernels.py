@@ -16,7 +16,18 @@ from numpy.typing import NDArray
 from benchmarks.engine_process import THREAD_VARIABLES
 from benchmarks.environments import NotInstalledError, command_for
 from benchmarks.figure import Figure, Measured, Options
-from benchmarks.kernels.cases import CASES, DIM, N_QUERY_TOKENS, SMOKE, Case, Data, candidates, draw
+from benchmarks.kernels.cases import (
+    CACHED,
+    CASES,
+    DIM,
+    N_QUERY_TOKENS,
+    ONE_TOKEN,
+    SMOKE,
+    Case,
+    Data,
+    candidates,
+    draw,
+)
 from benchmarks.kernels.worker import IMPLEMENTATIONS
 from benchmarks.protocol import ContestantFailedError, Timed, interleave, ratio_of_pairs
 from benchmarks.render import markdown_table
@@ -29,6 +40,16 @@ PEERS = ("maxsim_cpu", "torch_matmul")
 ELEMENT = {name: "int8" if name.startswith("codes") else "float32" for name in IMPLEMENTATIONS} | {
     "int8": "int8",
     "bfloat16": "bfloat16",
+}
+# What it reads of a document token, scale included.
+BYTES_PER_TOKEN = dict.fromkeys(IMPLEMENTATIONS, 4.0 * DIM) | {
+    "bfloat16": 2.0 * DIM,
+    "int8": DIM + 4.0,
+    "codes-8": DIM + 2.0,
+    "codes-4": DIM / 2 + 2,
+    "codes-2": DIM / 4 + 2,
+    "codes-1": DIM / 8 + 2,
+    "codes-4+4": DIM + 2.0,
 }
 # Largest error of a score in units of one query token: rounding for floats; for codes what their bits allow.
 LARGEST_ERROR = {
@@ -108,25 +129,40 @@ class Implementation:
 
 def run(options: Options) -> Measured:
     # Numba takes half a second to load, which `python -m benchmarks list` need not wait for.
-    from benchmarks.kernels.peaks import peaks
+    from benchmarks.kernels.peaks import peaks, stream
 
     cases = SMOKE if options.smoke else CASES
     best_rates = peaks(seconds=0.02 if options.smoke else 0.5)
-    rows: list[Row] = []
+    stream_rate = stream(n_bytes=1 << 20, n_passes=1) if options.smoke else stream()
+    rows: list[dict[str, Any]] = []
     skipped: list[Row] = []
     for case in cases:
-        rows += _race(case, options, best_rates, skipped)
+        rows += _race(case, options, best_rates, stream_rate, skipped)
+    _add_loop_shares(rows, best_rates)
     config = {
         "cases": [case.to_json() for case in cases],
         "dim": DIM,
         "n_query_tokens": N_QUERY_TOKENS,
         "peak_products_per_cpu_ns": {element: round(rate, 1) for element, rate in best_rates.items()},
+        "stream_bytes_per_cpu_ns": round(stream_rate, 2),
     }
     return Measured(rows, config, skipped=skipped)
 
 
+def _add_loop_shares(rows: list[dict[str, Any]], best_rates: Mapping[str, float]) -> None:
+    """Share of the peak of the cached case beyond the fixed cost of a call."""
+    fixed_ms = {row["engine"]: row["cpu_median_ms"] for row in rows if row["case"] == ONE_TOKEN.name}
+    n_products = (CACHED.n_docs * CACHED.doclen - ONE_TOKEN.n_docs * ONE_TOKEN.doclen) * N_QUERY_TOKENS * DIM
+    for row in rows:
+        name = row["engine"]
+        if row["case"] == CACHED.name and name in fixed_ms and ELEMENT[name] in best_rates:
+            loop_ns = 1e6 * (row["cpu_median_ms"] - fixed_ms[name])
+            if loop_ns > 0:
+                row["loop_share_of_peak"] = round(n_products / loop_ns / best_rates[ELEMENT[name]], 3)
+
+
 def _race(
-    case: Case, options: Options, best_rates: Mapping[str, float], skipped: list[Row]
+    case: Case, options: Options, best_rates: Mapping[str, float], stream_rate: float, skipped: list[Row]
 ) -> list[dict[str, Any]]:
     data = draw(case, options.seed)
     n_calls = 2 if options.smoke else 7 if case.n_scored > 2_000 else 31
@@ -155,6 +191,9 @@ def _race(
             **spent.summary(),
             "cpu_per_token_pair_ns": float(f"{pair_ns:.3g}"),
         }
+        if case.repeats == 1:
+            read_ns = pair_ns * N_QUERY_TOKENS
+            row["share_of_stream"] = round(BYTES_PER_TOKEN[name] / read_ns / stream_rate, 3)
         if ELEMENT[name] in best_rates:
             row["share_of_peak"] = round(DIM / pair_ns / best_rates[ELEMENT[name]], 3)
         for peer in PEERS:
@@ -184,13 +223,58 @@ def table(result: Mapping[str, Any]) -> str:
     columns = {
         "case": "case",
         "engine": "kernel",
-        "cpu_per_token_pair_ns": "CPU ns per token pair",
+        "call_us": "CPU µs per call",
+        "cpu_per_token_pair_ns": "ns per token pair",
         "share_of_peak": "of peak",
+        "loop_share_of_peak": "beyond the fixed cost",
+        "share_of_stream": "of memory's rate",
         "cpu_ratio_of_maxsim_cpu": "times faster than maxsim-cpu (interval)",
         "cpu_ratio_of_torch_matmul": "than torch matmul + amax (interval)",
         "max_abs_error": "largest error per query token",
     }
-    return markdown_table(result["rows"], columns)
+    rows = [{**row, "call_us": 1e3 * row["cpu_median_ms"]} for row in result["rows"]]
+    return markdown_table(rows, columns)
+
+
+# What the compact table shows of each kernel: key of a row -> title; int8 takes no scattered documents.
+_COMPACT = {
+    "float32": {
+        "call_us": "µs per call",
+        "share_of_peak": "of peak",
+        "share_of_stream": "of memory's rate",
+        "cpu_ratio_of_maxsim_cpu": "x maxsim-cpu",
+        "cpu_ratio_of_torch_matmul": "x torch",
+    },
+    "int8": {"call_us": "µs per call", "share_of_peak": "of peak", "cpu_ratio_of_maxsim_cpu": "x maxsim-cpu"},
+    "codes-4": {
+        "call_us": "µs per call",
+        "share_of_peak": "of peak",
+        "cpu_ratio_of_maxsim_cpu": "x maxsim-cpu",
+    },
+}
+
+
+def compact(result: Mapping[str, Any]) -> str:
+    """One row a case: what a call costs and how that compares, float32, int8 and 4 bits side by side."""
+    rows: dict[str, dict[str, Any]] = {}
+    for row in result["rows"]:
+        shown = rows.setdefault(row["case"], {"case": row["case"]})
+        for key, title in _COMPACT.get(row["engine"], {}).items():
+            value = row.get(key, 1e3 * row["cpu_median_ms"] if key == "call_us" else None)
+            # A single token is no measure of a rate.
+            if row["case"] != ONE_TOKEN.name or not key.startswith("share"):
+                estimate = value[0] if isinstance(value, list) else value
+                shown[f"{row['engine'].replace('codes-4', '4 bits')}: {title}"] = _short(estimate)
+    titles = [
+        f"{engine.replace('codes-4', '4 bits')}: {title}"
+        for engine, shown in _COMPACT.items()
+        for title in shown.values()
+    ]
+    return markdown_table(list(rows.values()), ["case", *titles])
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.2g}")
 
 
 FIGURE = Figure(
@@ -200,4 +284,5 @@ FIGURE = Figure(
     minutes=10,
     run=run,
     table=table,
+    views={"compact": compact},
 )

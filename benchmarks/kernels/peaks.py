@@ -2,6 +2,7 @@
 
 Register to register, with enough independent sums to hide the latency; the rate that a kernel is a fraction
 of. Instructions that Numba's target does not have are left out: compiling one would abort the process.
+What memory gives at most is the rate of a sum over numbers that lie in order and fit no cache.
 """
 
 import time
@@ -10,10 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numba
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 I32, F32, BF16 = ir.IntType(32), ir.FloatType(), ir.IntType(16)
 
@@ -66,6 +69,28 @@ def peaks(*, seconds: float = 0.3) -> dict[str, float]:
         if usable:
             found[element] = _rate(usable, seconds)
     return found
+
+
+def stream(*, n_bytes: int = 1 << 28, n_passes: int = 8) -> float:
+    """Bytes per nanosecond of CPU time that one thread reads from memory, the best of some passes."""
+    numbers = np.ones(n_bytes // 8, np.int64)
+    best = 0.0
+    for _ in range(n_passes):
+        start = time.process_time_ns()
+        total = _sum(numbers)
+        elapsed = time.process_time_ns() - start
+        if total != len(numbers):
+            raise ArithmeticError(f"{len(numbers)} ones add up to {total}")
+        best = max(best, numbers.nbytes / elapsed)
+    return best
+
+
+@numba.njit("int64(int64[::1])")  # type: ignore[untyped-decorator, unused-ignore]
+def _sum(numbers: NDArray[np.int64]) -> int:
+    total = 0
+    for number in numbers:
+        total += number
+    return total
 
 
 def _rate(instruction: Instruction, seconds: float) -> float:
@@ -157,3 +182,4 @@ class _BFloat(ir.types.Type):  # type: ignore[misc, unused-ignore]
 if __name__ == "__main__":
     for element, rate in peaks().items():
         print(f"{element}: {rate:.1f} products/ns of CPU")
+    print(f"memory: {stream():.2f} bytes/ns of CPU")
