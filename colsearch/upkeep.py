@@ -36,7 +36,7 @@ EncodeQueries = Callable[[Sequence[str]], TokenVectors]
 # Segments below this many tokens are the tail: they are scanned, and merged into larger ones soon.
 _MIN_SEGMENT_TOKENS = 16_384
 # Of a fit: documents and their tokens, queries made of them, texts that are encoded as queries.
-_SAMPLE_DOCS, _SAMPLE_TOKENS = 4000, 400_000
+_SAMPLE_DOCS, _SAMPLE_TOKENS = 4000, 160_000
 _N_RUNS = 4000
 _N_TEXTS = 640
 # Of a calibration. It holds for the size at which it was made, so that growth by half has it made anew, and

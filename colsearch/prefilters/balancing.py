@@ -1,4 +1,4 @@
-"""A change of basis that makes a quantized inner product lose least."""
+"""A change of basis that makes a shortened and quantized inner product lose least."""
 
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -6,59 +6,42 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from colsearch.types import F32
-
 F64: TypeAlias = NDArray[np.float64]
 # Directions with less than this share of the strongest one's weight count as having it.
 _FLOOR = 1e-6
 
 
-def balanced_basis(documents: F32, queries: F32, parts: Sequence[int], seed: int) -> tuple[F32, F32]:
+def balanced_basis(documents: F64, queries: F64, parts: Sequence[int], seed: int) -> tuple[F64, F64]:
     """Matrices to multiply documents and queries with, so that <d A, q B> is about <d, q>.
 
     Both sides get the same second moments, ordered by weight and cut; then each part of the dims is rotated at
-    random, so that every dim of a part weighs the same. A quantizer that treats dims alike then adds an error of
-    variance tr(C) ** 2, C = (D^1/2 Q D^1/2)^1/2 for second moments D and Q, the least that any invertible
-    change of basis with a rotation gives. (Scaling single dims, the usual balance, is the diagonal case.)
+    random, so that every dim of a part weighs the same. The cut is the one that changes products least. A quantizer
+    that treats dims alike then adds an error of variance tr(C) ** 2, C = (D^1/2 Q D^1/2)^1/2 for second
+    moments D and Q, the least that any invertible change of basis with a rotation gives. (Scaling single
+    dims, the usual balance, is the diagonal case.)
 
     Args:
-        documents: (n, r) and queries: (m, r), samples of both.
+        documents, queries: (r, r) second moments D and Q of both.
         parts: numbers of dims, the strongest first; n_dims together.
-    Returns: (r, n_dims) for documents and (r, n_dims) for queries, float32.
+    Returns: (r, n_dims) for documents and (r, n_dims) for queries.
+    Source: square-root balanced truncation, Moore 1981.
     """
-    root, inverse_root = _roots(_second_moments(documents))
-    inner = root @ _second_moments(queries) @ root
-    middle, _ = _roots(inner)
-    to_documents, to_queries = _roots(_symmetric(inverse_root @ middle @ inverse_root))
-    balanced = documents.astype(np.float64) @ to_documents
-    weights, directions = np.linalg.eigh(balanced.T @ balanced)
-    strongest = directions[:, np.argsort(-weights, kind="stable")[: sum(parts)]]
-    rng = np.random.default_rng(seed)
-    ends = np.cumsum(parts)
-    turn = np.concatenate(
-        [part @ _rotation(part.shape[1], rng) for part in np.split(strongest, ends[:-1], 1)], 1
-    )
-    return (to_documents @ turn).astype(np.float32), (to_queries @ turn).astype(np.float32)
-
-
-def _rotation(n_dims: int, rng: np.random.Generator) -> F64:
-    rotation: F64 = np.linalg.qr(rng.standard_normal((n_dims, n_dims)))[0]
-    return rotation
-
-
-def _second_moments(rows: F32) -> F64:
-    exact = rows.astype(np.float64)
-    moments: F64 = exact.T @ exact / max(len(rows), 1)
-    return moments
+    n_dims = sum(parts)
+    floor = max(_FLOOR * np.trace(queries) / len(queries), 1e-30)
+    root = np.linalg.cholesky(queries + floor * np.eye(len(queries)))
+    squares, directions = np.linalg.eigh(_symmetric(root.T @ documents @ root))
+    weights = np.sqrt(np.maximum(squares[::-1][:n_dims], max(_FLOOR**2 * squares[-1], 1e-30)))
+    strongest = root @ directions[:, ::-1][:, :n_dims]
+    to_documents = strongest / np.sqrt(weights)
+    # The same as the inverse of root would give, without what no document has: dims that depend on each other
+    # would get large values that cancel, until these are rounded.
+    to_queries = documents @ strongest / weights**1.5
+    rotation, rng = np.zeros((n_dims, n_dims)), np.random.default_rng(seed)
+    for part, end in zip(parts, np.cumsum(parts)):
+        rotation[end - part : end, end - part : end] = np.linalg.qr(rng.standard_normal((part, part)))[0]
+    return to_documents @ rotation, to_queries @ rotation
 
 
 def _symmetric(matrix: F64) -> F64:
     half: F64 = (matrix + matrix.T) / 2
     return half
-
-
-def _roots(moments: F64) -> tuple[F64, F64]:
-    """The square root of a symmetric matrix without negative eigenvalues, and its inverse."""
-    weights, directions = np.linalg.eigh(moments)
-    scale = np.sqrt(np.maximum(weights, max(_FLOOR * weights[-1], 1e-30)))
-    return (directions * scale) @ directions.T, (directions / scale) @ directions.T

@@ -9,16 +9,22 @@ from numpy.typing import NDArray
 import colsearch_kernels as kernels
 from colsearch.codecs import RotatedCodec
 from colsearch.prefilters.learned import LearnedPrefilter
-from colsearch.types import F32, U8
+from colsearch.types import F32, I64, U8
+from colsearch_kernels.lazy import lazy
 
 # Numbers of hits for which it is measured; others use the nearest above, or the last.
 DEPTHS = (10, 100)
 # Of the misses that a recall allows, the share that may show on the queries of the calibration, which are
 # made of documents and are easier than real ones (recall .982 where .995 was measured, at the worst).
 _SAFETY = 0.5
-_N_CANDIDATES = 8192
+# Candidates that are replayed, of every query and of every other one; only these are asked for 100 hits, since
+# .995 of them take more than 4,096 candidates of 30,000 documents.
+_N_CANDIDATES, _N_DEEP = 2048, 8192
+# Of what lies beyond the candidates, one document in so many is scored and stands for all of them; fewer than
+# the hits of any depth, so that a single miss counts as it should.
+_STANDS_FOR = 8
 _AT_ONCE = 16
-_NONE = np.empty(0, np.float32)
+_MOST_BEYOND = _N_DEEP // _STANDS_FOR + max(DEPTHS)
 _GRID = np.arange(-1.0, 8.25, 0.25, dtype=np.float32)
 
 
@@ -51,7 +57,11 @@ class Calibration:
 
 
 class Rehearsal:
-    """Collects, segment by segment, what a calibration replays: estimates and true scores of some queries."""
+    """Collects, segment by segment, what a calibration replays: candidates, and some documents beyond them.
+
+    Scoring every document for every query would cost as much as embedding them all, and again at each
+    measurement of a growing index.
+    """
 
     def __init__(
         self, prefilter: LearnedPrefilter, codec: RotatedCodec, queries: Sequence[F32], n_threads: int
@@ -60,49 +70,134 @@ class Rehearsal:
         self._queries = [codec.prepare_query(query) for query in queries]
         self._vectors = [prefilter.embed_query(query) for query in self._queries]
         self._n_threads = n_threads
-        self._candidates: list[tuple[F32, F32]] = [(_NONE, _NONE)] * len(queries)
-        self._bests: list[F32] = [_NONE] * len(queries)
+        self._segments: list[kernels.Codes] = []
+        nothing = _Found(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+        self._candidates = [nothing] * len(queries)
+        self._sampled = [nothing] * len(queries)
 
     def add(self, document_codes: U8, codes: kernels.Codes, among: NDArray[np.bool_]) -> None:
-        """Score all queries against a segment, of which `among` says the documents that count."""
+        """Search a segment, of which `among` says the documents that count."""
+        number = len(self._segments)
+        self._segments.append(codes)
         index = self._prefilter.index([document_codes])
+        for i, (vector, baseline) in enumerate(self._vectors):
+            rows, products = index.search(vector, _depth(i), among)
+            found = _Found(np.full(len(rows), number), rows, products + np.float32(baseline))
+            self._candidates[i] = self._candidates[i].joined(found, _depth(i))
+        sampled = np.flatnonzero(among)[number % _STANDS_FOR :: _STANDS_FOR]
         for first in range(0, len(self._queries), _AT_ONCE):
-            rows = kernels.score_codes_batch(
-                self._queries[first : first + _AT_ONCE], codes, n_threads=self._n_threads
-            )
-            for i, scores in enumerate(rows, first):
-                vector, baseline = self._vectors[i]
-                found, products = index.search(vector, _N_CANDIDATES, among)
-                estimates = np.concatenate([self._candidates[i][0], products + np.float32(baseline)])
-                true = np.concatenate([self._candidates[i][1], scores[found]])
-                order = np.argsort(-estimates, kind="stable")[:_N_CANDIDATES]
-                self._candidates[i] = estimates[order], true[order]
-                best = np.concatenate([self._bests[i], scores[among]])
-                self._bests[i] = -np.sort(-best)[: max(DEPTHS)]
+            batch = self._queries[first : first + _AT_ONCE]
+            scores = kernels.score_codes_batch(batch, codes, ordinals=sampled, n_threads=self._n_threads)
+            for i, row in enumerate(scores, first):
+                found = _Found(np.full(len(sampled), number), sampled, row)
+                self._sampled[i] = self._sampled[i].joined(found, _MOST_BEYOND)
 
     def calibration(self, first: int = 0) -> Calibration:
         """Of all that was added, for the queries from number `first` on."""
         rows = []
         for k in DEPTHS:
-            found = self._recall(k)[first:]
+            found = self._recall(k, range(first, len(self._queries)))
             rows.append(found.mean(axis=0) - found.std(axis=0) / np.sqrt(len(found)))
         return Calibration(np.stack(rows))
 
     def kept(self, z: float, k: int, n: int) -> float:
         """Mean recall@k of the first n queries when walks stop at z, one of a calibration's."""
-        return float(self._recall(k)[:n, np.searchsorted(_GRID, z)].mean())
+        return float(self._recall(k, range(n))[:, np.searchsorted(_GRID, z)].mean())
 
-    def _recall(self, k: int) -> F32:
+    def _recall(self, k: int, numbers: range) -> F32:
         """(n_queries, n_steps)."""
-        return np.stack([_replay(*pair, best, k) for pair, best in zip(self._candidates, self._bests)])
+        deep_enough = [i for i in numbers if k <= DEPTHS[0] or _depth(i) == _N_DEEP]
+        return np.stack([self._replayed[i].recall(k) for i in deep_enough])
+
+    @lazy
+    def _replayed(self) -> list["_Replay"]:
+        return [self._replay(i) for i in range(len(self._queries))]
+
+    def _replay(self, i: int) -> "_Replay":
+        """As a search would: candidates are scored by the first plane, the best of them by all planes."""
+        candidates, sampled = self._candidates[i], self._sampled[i]
+        coarse = self._scores(i, candidates, n_planes=1)
+        best = np.argsort(-coarse, kind="stable")[: 2 * max(DEPTHS)]
+        fine = np.full(len(coarse), -np.inf, np.float32)
+        fine[best] = self._scores(i, candidates.of(best), n_planes=None)
+        beyond = np.ones(len(sampled.rows), bool)
+        for number in range(len(self._segments)):
+            rows = candidates.rows[candidates.segments == number]
+            beyond &= (sampled.segments != number) | ~np.isin(sampled.rows, rows)
+        return _Replay(candidates.values, coarse, fine, sampled.values[beyond])
+
+    def _scores(self, i: int, found: "_Found", *, n_planes: int | None) -> F32:
+        scores = np.empty(len(found.rows), np.float32)
+        for number, codes in enumerate(self._segments):
+            here = found.segments == number
+            scores[here] = kernels.score_codes(
+                self._queries[i],
+                codes,
+                ordinals=found.rows[here],
+                n_planes=n_planes,
+                n_threads=self._n_threads,
+            )
+        return scores
 
 
-def _replay(estimates: F32, scores: F32, best: F32, k: int) -> F32:
-    """For each z, the share of the k best that is met on the way; a tie with the k-th best is one of them."""
-    depth = min(k, len(best))
-    met = np.minimum(np.cumsum(scores >= best[depth - 1]), depth)
-    reached = np.maximum.accumulate(kernels.margins(scores, estimates, k))
-    # The first candidate that is out of reach by more than z is the one that is not scored any more.
-    stops = np.searchsorted(reached, _GRID, side="right")
-    recall: F32 = (met[np.maximum(stops, 1) - 1] / depth).astype(np.float32)
-    return recall
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """Documents of several segments, best first.
+
+    Attributes:
+        segments, rows: (n,) int64, numbers of segments and ordinals in them.
+        values: (n,) float32 that they are ordered by, descending.
+    """
+
+    segments: I64
+    rows: I64
+    values: F32
+
+    def of(self, places: I64) -> "_Found":
+        return _Found(self.segments[places], self.rows[places], self.values[places])
+
+    def joined(self, other: "_Found", n: int) -> "_Found":
+        """The n best of both."""
+        both = _Found(
+            np.concatenate([self.segments, other.segments]),
+            np.concatenate([self.rows, other.rows]),
+            np.concatenate([self.values, other.values]),
+        )
+        return both.of(np.argsort(-both.values, kind="stable")[:n])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Replay:
+    """One query's walk, to be stopped at any z.
+
+    Attributes:
+        estimates: (n,) float32 of the candidates, descending.
+        coarse: (n,) float32, their MaxSim by the first plane, which decides where a walk stops.
+        fine: (n,) float32, by all planes; -inf for those that are not among the best.
+        beyond: scores of sampled documents that are no candidates.
+    """
+
+    estimates: F32
+    coarse: F32
+    fine: F32
+    beyond: F32
+
+    def recall(self, k: int) -> F32:
+        """For each z, the share of the k best that the walk meets; a tie with the k-th best is one of them.
+
+        A sampled document that is better than the k-th best candidate takes the places of all it stands for.
+        """
+        depth = min(k, len(self.fine))
+        kth_best = np.partition(self.fine, len(self.fine) - depth)[len(self.fine) - depth]
+        lost = min(_STANDS_FOR * int((self.beyond > kth_best).sum()), depth)
+        met = np.minimum(np.cumsum(self.fine >= kth_best), depth)
+        reached = np.maximum.accumulate(kernels.margins(self.coarse, self.estimates, k))
+        # The first candidate that is out of reach by more than z is the one that is not scored any more.
+        stops = np.searchsorted(reached, _GRID, side="right")
+        recall: F32 = (np.maximum(met[np.maximum(stops, 1) - 1] - lost, 0) / depth).astype(np.float32)
+        return recall
+
+
+def _depth(i: int) -> int:
+    """Candidates of query number i."""
+    return _N_DEEP if i % 2 else _N_CANDIDATES

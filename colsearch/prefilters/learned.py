@@ -28,8 +28,8 @@ from colsearch_kernels.lazy import lazy
 
 # What the arrays of a model are; one that says otherwise is made anew.
 MODEL_META = {"kind": "learned prefilter", "version": 2}
-# Documents embedded at once: their targets take 16 MB at 4,096 probes.
-_BLOCK_DOCS = 1024
+# Documents embedded at once, and probes: what stays in the second-level cache while documents pass by.
+_BLOCK_DOCS, _BLOCK_PROBES = 1024, 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,12 +80,18 @@ class LearnedPrefilter:
 
     def embed_documents(self, codes: kernels.Codes, ordinals: I64, n_threads: int) -> F32:
         """(n, n_dims) float32 vectors; a document without tokens gets zeros."""
-        maxima = kernels.token_maxima(self.probes, codes, ordinals=ordinals, n_planes=1, n_threads=n_threads)
-        maxima -= self.probe_means
-        maxima[codes.doclens[ordinals] == 0] = 0
-        # One thread, so that the sums are the same whatever the number of cores.
-        with threadpool_limits(1):
-            return maxima @ self.solver
+        vectors = np.zeros((len(ordinals), self.n_dims), np.float32)
+        empty = codes.doclens[ordinals] == 0
+        for first in range(0, len(self.probes), _BLOCK_PROBES):
+            block = slice(first, first + _BLOCK_PROBES)
+            probes = kernels.QuantizedQuery(self.probes.values[block], self.probes.scales[block])
+            maxima = kernels.token_maxima(probes, codes, ordinals=ordinals, n_planes=1, n_threads=n_threads)
+            maxima -= self.probe_means[block]
+            maxima[empty] = 0
+            # One thread, so that the sums are the same whatever the number of cores.
+            with threadpool_limits(1):
+                vectors += maxima @ self.solver[block]
+        return vectors
 
     def document_codes(self, codes: kernels.Codes, ordinals: I64, n_threads: int) -> U8:
         """(n, document_bytes) uint8, what is stored of these documents."""

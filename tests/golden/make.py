@@ -19,7 +19,7 @@ from colsearch.types import F32
 
 DIM, N_QUERIES, K = 16, 5, 10
 # A prefilter of a few kilobytes, fitted for documents that would be scanned otherwise.
-SMALL_FIT = {"N_PROBES": 256, "N_LANDMARKS": 48, "RANK": 48, "N_DIMS": 32}
+SMALL_FIT = {"N_PROBES": 256, "N_LANDMARKS": 48, "N_DIMS": 32}
 METADATA: list[dict[str, Any]] = [
     {"year": 1999, "tags": ["a", "b"], "deep": {"er": 1.5}},
     {"year": None, "open": True},

@@ -1,9 +1,101 @@
-"""The calibration that tells how far to follow candidates."""
+"""What a calibration measures without scoring every document, against what scoring all of them says."""
+
+from typing import TypeAlias
 
 import numpy as np
 import pytest
 
-from colsearch.prefilters.calibration import Calibration
+import colsearch_kernels as kernels
+from colsearch.codecs import RotatedCodec
+from colsearch.prefilters import (
+    Calibration,
+    LearnedPrefilter,
+    Rehearsal,
+    calibration,
+    fit,
+    fitting,
+    token_runs,
+)
+from colsearch.types import F32
+from tests.prefilters.clusters import DIM, cluster_documents, draw_kinds
+
+N_DOCS, N_QUERIES = 4_000, 64
+Fitted: TypeAlias = tuple[LearnedPrefilter, RotatedCodec, kernels.Codes, list[F32]]
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Fitted:
+    documents = cluster_documents(N_DOCS, 1, draw_kinds(0))
+    codec = RotatedCodec(DIM)
+    encoded = codec.encode(np.concatenate(documents))
+    offsets = np.cumsum([0, *(len(document) for document in documents)])
+    codes = codec.codes(encoded.planes, encoded.widths, offsets)
+    rng = np.random.default_rng(0)
+    runs = token_runs(codes, codec, 500, rng)
+    with pytest.MonkeyPatch.context() as patch:
+        # Too few landmarks and dims to find everything at once.
+        for name, value in {"N_PROBES": 256, "N_LANDMARKS": 16, "N_DIMS": 16}.items():
+            patch.setattr(fitting, name, value)
+        prefilter = fit(codec, codes, np.concatenate(runs), runs, 2)
+    return prefilter, codec, codes, token_runs(codes, codec, N_QUERIES, rng)
+
+
+def rehearsed(fitted: Fitted, n_segments: int = 1) -> Rehearsal:
+    prefilter, codec, codes, queries = fitted
+    rehearsal = Rehearsal(prefilter, codec, queries, 2)
+    for part in np.array_split(np.arange(N_DOCS), n_segments):
+        first, last = part[0], part[-1] + 1
+        start, stop = codes.offsets[[first, last]]
+        piece = codec.codes(
+            [plane[start:stop] for plane in codes.planes],
+            [width[start:stop] for width in codes.widths],
+            codes.offsets[first : last + 1] - start,
+        )
+        document_codes = prefilter.document_codes(piece, np.arange(len(part)), 2)
+        rehearsal.add(document_codes, piece, np.ones(len(part), bool))
+    return rehearsal
+
+
+def walked_share(fitted: Fitted, n: int, k: int, z: float) -> float:
+    """Of the k best by MaxSim of all documents, those that a walk over the n best candidates meets."""
+    prefilter, codec, codes, queries = fitted
+    index = prefilter.index([prefilter.document_codes(codes, np.arange(N_DOCS), 2)])
+    documents = kernels.Scattered([codes])
+    shares = []
+    for query in (codec.prepare_query(query) for query in queries):
+        vector, baseline = prefilter.embed_query(query)
+        rows, products = index.search(vector, n)
+        scorer = kernels.ScatteredScorer(query, documents, n_planes=1)
+        walked = scorer.follow(rows, products + np.float32(baseline), k=k, z=z)
+        scores = kernels.score_codes(query, codes)
+        met = scores[rows[: len(walked.scores)]]
+        shares.append(min((met >= np.sort(scores)[-k]).sum(), k) / k)
+    return float(np.mean(shares))
+
+
+@pytest.mark.parametrize("z", [0.0, 2.0, 4.0])
+def test_a_replay_meets_what_a_walk_meets(fitted: Fitted, z: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    # All documents are candidates, so that nothing has to be guessed.
+    monkeypatch.setattr(calibration, "_N_CANDIDATES", N_DOCS)
+    walked = walked_share(fitted, N_DOCS, 10, z)
+    assert rehearsed(fitted).kept(z, 10, N_QUERIES) == pytest.approx(walked, abs=0.005)
+    assert walked_share(fitted, N_DOCS, 10, 0.0) < 0.9
+
+
+def test_what_lies_beyond_the_candidates_counts(fitted: Fitted, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_N_CANDIDATES", "_N_DEEP"):
+        monkeypatch.setattr(calibration, name, 1_500)
+    measured = rehearsed(fitted)._recall(10, range(N_QUERIES))[:, -1].mean()
+    true = walked_share(fitted, 1_500, 10, 8.0)
+    # Among themselves, the candidates hold all of the ten best.
+    assert 0.7 < true < 0.96
+    assert measured == pytest.approx(true, abs=0.06)
+
+
+def test_segments_make_no_difference_to_what_is_replayed(fitted: Fitted) -> None:
+    whole, parts = rehearsed(fitted), rehearsed(fitted, 3)
+    z = 2.0
+    assert parts.kept(z, 10, N_QUERIES) == pytest.approx(whole.kept(z, 10, N_QUERIES), abs=0.02)
 
 
 def test_calibration_picks_the_smallest_step_that_keeps_the_promise() -> None:

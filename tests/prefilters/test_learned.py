@@ -3,15 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from colsearch import ColIndex, model_notes, planning, upkeep
 from colsearch.prefilters import LearnedPrefilter, fitting
 from colsearch.types import F32, I64
 from colsearch_kernels import Codes
-
-DIM = 64
+from tests.prefilters.clusters import DIM, cluster_documents, draw_kinds, draw_queries
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -19,30 +17,9 @@ def small() -> Iterator[None]:
     """A prefilter for thousands of documents, with fewer probes and dims, fitted in a second."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planning, "CHEAP_SCAN_NS", 2e5)
-        for name, value in {"N_PROBES": 1024, "N_LANDMARKS": 256, "RANK": 256, "N_DIMS": 192}.items():
+        for name, value in {"N_PROBES": 1024, "N_LANDMARKS": 256, "N_DIMS": 256}.items():
             patch.setattr(fitting, name, value)
         yield
-
-
-def cluster_documents(n: int, seed: int, kinds: F32) -> list[F32]:
-    """Documents about a topic each: tokens near the kinds of that topic."""
-    rng = np.random.default_rng(seed)
-    documents = []
-    for _ in range(n):
-        topic = rng.integers(0, len(kinds) // 20)
-        own = kinds[topic * 20 + rng.integers(0, 20, int(rng.integers(5, 40)))]
-        tokens = own + 0.35 * rng.standard_normal(own.shape, np.float32) / np.sqrt(DIM)
-        documents.append(tokens / np.linalg.norm(tokens, axis=1, keepdims=True))
-    return documents
-
-
-def draw_kinds(seed: int) -> F32:
-    kinds = np.random.default_rng(seed).standard_normal((2000, DIM)).astype(np.float32)
-    return kinds / np.linalg.norm(kinds, axis=1, keepdims=True)
-
-
-def draw_queries(n: int, seed: int, kinds: F32) -> list[F32]:
-    return [document[:8] for document in cluster_documents(n, seed, kinds)]
 
 
 @pytest.fixture(scope="module")

@@ -90,7 +90,9 @@ def test_the_balanced_basis_keeps_products_and_quantizes_better() -> None:
         np.float32
     )
     queries *= np.linspace(0.1, 5, 96, dtype=np.float32)
-    to_documents, to_queries = balanced_basis(documents, queries, (64, 32), seed=0)
+    moments = (rows.T.astype(float) @ rows / len(rows) for rows in (documents, queries))
+    bases = balanced_basis(*moments, (64, 32), seed=0)
+    to_documents, to_queries = (basis.astype(np.float32) for basis in bases)
     true = queries[:50] @ documents.T
     balanced_documents, balanced_queries = documents @ to_documents, queries @ to_queries
     np.testing.assert_allclose(
@@ -102,3 +104,14 @@ def test_the_balanced_basis_keeps_products_and_quantizes_better() -> None:
         return float(np.square(other[:50] @ decoded(quantizer.encode(side), quantizer).T - true).mean())
 
     assert error(balanced_documents, balanced_queries) < 0.5 * error(documents, queries)
+
+
+def test_the_balanced_basis_drops_the_directions_that_products_need_least() -> None:
+    documents = np.diag([9.0, 4.0, 1.0, 0.0])
+    queries = np.diag([1.0, 0.01, 4.0, 100.0])
+    to_documents, to_queries = balanced_basis(documents, queries, (2,), seed=0)
+    # Products of the standard deviations are 3, .2, 2 and 0.
+    np.testing.assert_allclose(to_documents @ to_queries.T, np.diag([1.0, 0, 1, 0]), atol=1e-4)
+    for side, moments in ((to_documents, documents), (to_queries, queries)):
+        spread = side.T @ moments @ side
+        np.testing.assert_allclose(np.linalg.eigvalsh(spread), [2, 3], rtol=1e-3)
