@@ -71,6 +71,7 @@ class Rehearsal:
         self._vectors = [prefilter.embed_query(query) for query in self._queries]
         self._n_threads = n_threads
         self._segments: list[kernels.Codes] = []
+        self._n_docs = 0
         nothing = _Found(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
         self._candidates = [nothing] * len(queries)
         self._sampled = [nothing] * len(queries)
@@ -79,11 +80,12 @@ class Rehearsal:
         """Search a segment, of which `among` says the documents that count."""
         number = len(self._segments)
         self._segments.append(codes)
+        self._n_docs += codes.n_docs
         index = self._prefilter.index([document_codes])
         for i, (vector, baseline) in enumerate(self._vectors):
-            rows, products = index.search(vector, _depth(i), among)
+            rows, products = index.search(vector, self._depth(i), among)
             found = _Found(np.full(len(rows), number), rows, products + np.float32(baseline))
-            self._candidates[i] = self._candidates[i].joined(found, _depth(i))
+            self._candidates[i] = self._candidates[i].joined(found, self._depth(i))
         sampled = np.flatnonzero(among)[number % _STANDS_FOR :: _STANDS_FOR]
         for first in range(0, len(self._queries), _AT_ONCE):
             batch = self._queries[first : first + _AT_ONCE]
@@ -104,9 +106,13 @@ class Rehearsal:
         """Mean recall@k of the first n queries when walks stop at z, one of a calibration's."""
         return float(self._recall(k, range(n))[:, np.searchsorted(_GRID, z)].mean())
 
+    def _depth(self, i: int) -> int:
+        """Candidates of query number i: all documents, while there are few."""
+        return _N_DEEP if i % 2 or self._n_docs <= _N_DEEP else _N_CANDIDATES
+
     def _recall(self, k: int, numbers: range) -> F32:
         """(n_queries, n_steps)."""
-        deep_enough = [i for i in numbers if k <= DEPTHS[0] or _depth(i) == _N_DEEP]
+        deep_enough = [i for i in numbers if k <= DEPTHS[0] or self._depth(i) == _N_DEEP]
         return np.stack([self._replayed[i].recall(k) for i in deep_enough])
 
     @lazy
@@ -196,8 +202,3 @@ class _Replay:
         stops = np.searchsorted(reached, _GRID, side="right")
         recall: F32 = (np.maximum(met[np.maximum(stops, 1) - 1] - lost, 0) / depth).astype(np.float32)
         return recall
-
-
-def _depth(i: int) -> int:
-    """Candidates of query number i."""
-    return _N_DEEP if i % 2 else _N_CANDIDATES
