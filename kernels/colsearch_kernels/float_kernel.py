@@ -11,11 +11,12 @@ from numba import njit
 from colsearch_kernels.arithmetic import BFloat16, Float32
 from colsearch_kernels.emit import (
     lay_into_lanes,
+    lines_per_turn,
     prefetch,
     read_f32,
     read_i32,
     read_i64,
-    tile,
+    tile_with_prefetch,
     write_f32,
     write_i32,
     write_i64,
@@ -41,11 +42,14 @@ _round, _round_half, _copy_narrow = (
     float_row(source, _narrow, TIER.halves) for source in ("float32", "float16", "bfloat16")
 )
 _round_float32 = float_row("float32", "rounded", TIER.halves)
-_large, _small = tile(Float32(), TILE, VECTORS), tile(Float32(), SMALL, VECTORS)
-_large_one, _small_one = tile(Float32(), TILE, 1), tile(Float32(), SMALL, 1)
+_large, _small = tile_with_prefetch(Float32(), TILE, VECTORS), tile_with_prefetch(Float32(), SMALL, VECTORS)
+_large_one, _small_one = tile_with_prefetch(Float32(), TILE, 1), tile_with_prefetch(Float32(), SMALL, 1)
 _narrow_arithmetic = BFloat16() if NATIVE_BFLOAT16 else Float32()
-_narrow_large, _narrow_small = (tile(_narrow_arithmetic, n, VECTORS) for n in (TILE, SMALL))
-_narrow_large_one, _narrow_small_one = (tile(_narrow_arithmetic, n, 1) for n in (TILE, SMALL))
+_narrow_large, _narrow_small = (tile_with_prefetch(_narrow_arithmetic, n, VECTORS) for n in (TILE, SMALL))
+_narrow_large_one, _narrow_small_one = (tile_with_prefetch(_narrow_arithmetic, n, 1) for n in (TILE, SMALL))
+# Prefetched by a tile in each turn of its loop; where none are, the beginning of the next document is, at once.
+LARGE_LINES, SMALL_LINES = lines_per_turn(TILE), lines_per_turn(SMALL)
+WORDS_PER_TURN = TIER.words_per_turn
 _PREFETCH_BYTES = 8192
 
 
@@ -70,31 +74,37 @@ def _convert(source, narrow, first, last, row_bytes, n_rows, dim, out_bytes, out
 
 
 @njit(nogil=True, error_model="numpy")
-def _run_tile(narrow, small, pair, rows, row_bytes, n_words, query, maxima):  # type: ignore[no-untyped-def]
+def _run_tile(narrow, small, pair, rows, row_bytes, n_words, query, maxima, ahead):  # type: ignore[no-untyped-def]
     # Elsewhere the tiles are the same, and compiling them twice takes a second.
     if NATIVE_BFLOAT16 and narrow:
         if small:
             if pair:
-                return _narrow_small(rows, row_bytes, n_words, query, 0, 0, maxima)
-            return _narrow_small_one(rows, row_bytes, n_words, query, 0, 0, maxima)
+                return _narrow_small(rows, row_bytes, n_words, query, 0, 0, maxima, ahead)
+            return _narrow_small_one(rows, row_bytes, n_words, query, 0, 0, maxima, ahead)
         if pair:
-            return _narrow_large(rows, row_bytes, n_words, query, 0, 0, maxima)
-        return _narrow_large_one(rows, row_bytes, n_words, query, 0, 0, maxima)
+            return _narrow_large(rows, row_bytes, n_words, query, 0, 0, maxima, ahead)
+        return _narrow_large_one(rows, row_bytes, n_words, query, 0, 0, maxima, ahead)
     if small:
         if pair:
-            return _small(rows, row_bytes, n_words, query, 0, 0, maxima)
-        return _small_one(rows, row_bytes, n_words, query, 0, 0, maxima)
+            return _small(rows, row_bytes, n_words, query, 0, 0, maxima, ahead)
+        return _small_one(rows, row_bytes, n_words, query, 0, 0, maxima, ahead)
     if pair:
-        return _large(rows, row_bytes, n_words, query, 0, 0, maxima)
-    return _large_one(rows, row_bytes, n_words, query, 0, 0, maxima)
+        return _large(rows, row_bytes, n_words, query, 0, 0, maxima, ahead)
+    return _large_one(rows, row_bytes, n_words, query, 0, 0, maxima, ahead)
 
 
 @njit(nogil=True, error_model="numpy")
 def _document(  # type: ignore[no-untyped-def]
-    source, narrow, direct, start, stop, row_bytes, dim, n_words, query, n_vectors, rows, maxima
-):
-    """Max into `maxima` the similarities of the rows at start..stop; nonzero if one is not finite."""
-    bad = 0
+    source, narrow, direct, start, stop, next_start, n_asked, row_bytes, dim, n_words,
+    query, n_vectors, rows, maxima,
+):  # fmt: skip
+    """Max into `maxima` the similarities of the rows at start..stop.
+
+    n_asked: bytes of the document that were prefetched before; of this one, what no tile prefetched, is
+    prefetched tile by tile, and then the next one's, which starts at next_start.
+    Returns: nonzero if a similarity is not finite, and n_asked of the next document.
+    """
+    bad, next_asked = 0, 0
     first = start
     while first < stop:
         small = stop - first <= (TILE - SMALL) * row_bytes
@@ -106,12 +116,21 @@ def _document(  # type: ignore[no-untyped-def]
         else:
             _convert(source, narrow, first, stop - row_bytes, row_bytes, n_rows, dim, 4 * n_words, rows)
             tile_rows, tile_bytes = rows, 4 * n_words
+        # What this tile reads is too late to ask for.
+        n_asked = max(n_asked, begin - start + n_rows * row_bytes)
+        n_ahead = 64 * (SMALL_LINES if small else LARGE_LINES) * (n_words // WORDS_PER_TURN)
+        if start + n_asked < stop:
+            ahead = start + n_asked
+            n_asked += n_ahead
+        else:
+            ahead = next_start + next_asked
+            next_asked += n_ahead
         for v in range(0, n_vectors, VECTORS):
             at, to = query + v * 64 * n_words, maxima + 64 * v
             pair = v + VECTORS <= n_vectors
-            bad |= _run_tile(narrow, small, pair, tile_rows, tile_bytes, n_words, at, to)
+            bad |= _run_tile(narrow, small, pair, tile_rows, tile_bytes, n_words, at, to, ahead)
         first += n_rows * row_bytes
-    return bad
+    return bad, next_asked
 
 
 @njit(nogil=True, error_model="numpy")
@@ -204,18 +223,21 @@ def score_documents(  # type: ignore[no-untyped-def]
         narrow == 1 and NATIVE_BFLOAT16 and source == BFLOAT16 and dim % 2 == 0
     )
     maxima, rows = scratch, scratch + 64 * n_vectors
-    n_bad = 0
+    n_bad = n_asked = 0
     for i in range(first, last):
         start, n_tokens = read_i64(starts, i), read_i64(doclens, i)
         if n_tokens == 0:
             write_f32(scores, i, np.float32(-np.inf))
             continue
+        next_start = start
         if i + 1 < last:
-            prefetch(read_i64(starts, i + 1), min(read_i64(doclens, i + 1) * row_bytes, _PREFETCH_BYTES))
+            next_start = read_i64(starts, i + 1)
+            if LARGE_LINES == 0:
+                prefetch(next_start, min(read_i64(doclens, i + 1) * row_bytes, _PREFETCH_BYTES))
         for lane in range(16 * n_vectors):
             write_f32(maxima, lane, np.float32(-np.inf))
-        bad = _document(
-            source, narrow, direct, start, start + n_tokens * row_bytes, row_bytes, dim, n_words,
+        bad, n_asked = _document(
+            source, narrow, direct, start, start + n_tokens * row_bytes, next_start, n_asked, row_bytes, dim, n_words,
             query, n_vectors, rows, maxima,
         )  # fmt: skip
         total = 0.0
