@@ -52,8 +52,6 @@ CASES = (
     Case("scan", n_docs=5_000, doclen=80),
 )
 SMOKE = (
-    ONE_TOKEN,
-    CACHED,
     Case("smoke", n_docs=7, doclen=5, ragged=True),
     Case("smoke-3", n_docs=9, doclen=4, n_candidates=3),
 )

@@ -236,45 +236,38 @@ def table(result: Mapping[str, Any]) -> str:
     return markdown_table(rows, columns)
 
 
-# What the compact table shows of each kernel: key of a row -> title; int8 takes no scattered documents.
-_COMPACT = {
-    "float32": {
-        "call_us": "µs per call",
-        "share_of_peak": "of peak",
-        "share_of_stream": "of memory's rate",
-        "cpu_ratio_of_maxsim_cpu": "x maxsim-cpu",
-        "cpu_ratio_of_torch_matmul": "x torch",
-    },
-    "int8": {"call_us": "µs per call", "share_of_peak": "of peak", "cpu_ratio_of_maxsim_cpu": "x maxsim-cpu"},
-    "codes-4": {
-        "call_us": "µs per call",
-        "share_of_peak": "of peak",
-        "cpu_ratio_of_maxsim_cpu": "x maxsim-cpu",
-    },
+# What the compact table shows: kernel -> its name there, and the columns of these, key of a row -> title.
+_COMPACT = {"float32": "float32", "int8": "int8", "codes-4": "4 bits"}
+_COLUMNS = {
+    "cpu_per_token_pair_ns": "ns per pair",
+    "share_of_peak": "of peak",
+    "loop_share_of_peak": "beyond the fixed cost",
+    "share_of_stream": "of memory's rate",
+    "cpu_ratio_of_maxsim_cpu": "x maxsim-cpu",
+    "cpu_ratio_of_torch_matmul": "x torch",
 }
 
 
 def compact(result: Mapping[str, Any]) -> str:
-    """One row a case: what a call costs and how that compares, float32, int8 and 4 bits side by side."""
+    """One row a case, float32, int8 and 4 bits side by side; columns that are empty are left out."""
     rows: dict[str, dict[str, Any]] = {}
     for row in result["rows"]:
-        shown = rows.setdefault(row["case"], {"case": row["case"]})
-        for key, title in _COMPACT.get(row["engine"], {}).items():
-            value = row.get(key, 1e3 * row["cpu_median_ms"] if key == "call_us" else None)
-            # A single token is no measure of a rate.
-            if row["case"] != ONE_TOKEN.name or not key.startswith("share"):
-                estimate = value[0] if isinstance(value, list) else value
-                shown[f"{row['engine'].replace('codes-4', '4 bits')}: {title}"] = _short(estimate)
-    titles = [
-        f"{engine.replace('codes-4', '4 bits')}: {title}"
-        for engine, shown in _COMPACT.items()
-        for title in shown.values()
-    ]
-    return markdown_table(list(rows.values()), ["case", *titles])
+        if row["engine"] in _COMPACT:
+            shown = rows.setdefault(row["case"], {"case": row["case"]})
+            name = _COMPACT[row["engine"]]
+            shown.update({f"{name}: {title}": _short(row.get(key)) for key, title in _COLUMNS.items()})
+            if row["case"] == ONE_TOKEN.name:
+                # No measure of a rate, but of what a call costs at least.
+                shown |= {f"{name}: {_COLUMNS[key]}": None for key in ("share_of_peak", "share_of_stream")}
+                shown[f"{name}: ns per pair"] = f"{1e3 * row['cpu_median_ms']:.3g} µs a call"
+    titles = [f"{name}: {title}" for name in _COMPACT.values() for title in _COLUMNS.values()]
+    filled = [title for title in titles if any(row.get(title) is not None for row in rows.values())]
+    return markdown_table(list(rows.values()), ["case", *filled])
 
 
-def _short(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.2g}")
+def _short(value: Any) -> float | None:
+    estimate = value[0] if isinstance(value, list) else value
+    return None if estimate is None else float(f"{estimate:.2g}")
 
 
 FIGURE = Figure(
