@@ -257,6 +257,7 @@ class ColIndex:
         recall: float = ...,
         exact: bool = ...,
         hybrid: bool | Literal["rrf"] = ...,
+        candidates: inputs.Retriever | None = ...,
         group_by: str | None = ...,
         profile: bool = ...,
     ) -> Hits: ...
@@ -270,6 +271,7 @@ class ColIndex:
         recall: float = ...,
         exact: bool = ...,
         hybrid: bool | Literal["rrf"] = ...,
+        candidates: inputs.Retriever | None = ...,
         group_by: str | None = ...,
         profile: bool = ...,
     ) -> list[Hits]: ...
@@ -282,6 +284,7 @@ class ColIndex:
         recall: float = DEFAULT_RECALL,
         exact: bool = False,
         hybrid: bool | Literal["rrf"] = False,
+        candidates: inputs.Retriever | None = None,
         group_by: str | None = None,
         profile: bool = False,
     ) -> Hits | list[Hits]:
@@ -296,6 +299,9 @@ class ColIndex:
             exact: score every document that passes the filter; the same as recall=1.
             hybrid: True lets the 100 best by BM25 compete as well, by their MaxSim; "rrf" orders by
                 reciprocal-rank fusion of both, and a hit's score is then the fusion's. Queries must be texts.
+            candidates: any other retriever, as a function of a query and a number n to the ids of its n best,
+                such as a single-vector model's; they compete by their MaxSim too. Ids that the index does not
+                hold are left out.
             group_by: a field of the metadata; each of its values counts once, by its best document, and names
                 the hit. Passages count as their documents with "passage_of".
             profile: set `hits.profile` to counters and milliseconds per stage.
@@ -309,7 +315,12 @@ class ColIndex:
         with encoding.stage("encode"):
             tokens = [one.vectors for one in self._own_encoder.query_tokens(queries)]
         texts = [inputs.text_of(one) for one in queries] if hybrid else None
+        retrieved: list[list[DocId]] = []
+        if candidates is not None:
+            with encoding.stage("retrieve"):
+                retrieved = inputs.retrieved(candidates, queries, k, exact=exact, fused=hybrid == "rrf")
         snapshot, allowed = self._store.filtered(where)
+        others = [snapshot.find(ids, missing_ok=True) for ids in retrieved]
 
         def best(k: int, rows: slice = slice(None)) -> list[Hits]:
             request = Request(k, allowed, 1.0 if exact else inputs.checked_recall(recall), self.n_threads)
@@ -319,6 +330,11 @@ class ColIndex:
                 searched = self._searcher.hybrid(
                     snapshot, tokens[rows], texts[rows], request, fuse=hybrid == "rrf"
                 )
+            if candidates is not None:
+                searched = [
+                    self._searcher.with_candidates(snapshot, *pair, request)
+                    for pair in zip(searched, others[rows])
+                ]
             for one in searched:
                 one.profile.stage_ms = encoding.stage_ms | one.profile.stage_ms
             return [_hits(snapshot, one.ranking, one.profile if profile else None) for one in searched]

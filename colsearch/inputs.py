@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,6 +11,10 @@ from colsearch.errors import ConfigError, DocumentError, ShapeError, VectorError
 from colsearch.types import F32, DocId, Document, Metadata, TokenVectors
 
 Query: TypeAlias = str | F32
+# From a query and a number n to the ids of the n best documents, by whatever else ranks them.
+Retriever: TypeAlias = Callable[[Any, int], Iterable[DocId]]
+# What it is asked for, at least; as many as BM25 puts forward in hybrid search.
+N_RETRIEVED = 100
 MAX_QUERY_TOKENS = 8192
 MAX_METADATA_BYTES = 1 << 20
 MAX_METADATA_DEPTH = 64
@@ -43,6 +47,16 @@ def text_of(query: object) -> str:
     if not isinstance(query, str):
         raise ConfigError("hybrid search needs the query's text; token vectors say nothing to BM25")
     return query
+
+
+def retrieved(
+    retriever: Retriever, queries: Sequence[Query], k: int, *, exact: bool, fused: bool
+) -> list[list[DocId]]:
+    """The ids that another retriever puts forward for each query."""
+    if exact or fused:
+        other = "exact=True scores every document" if exact else "hybrid='rrf' orders by ranks"
+        raise ConfigError(f"candidates compete by MaxSim, but {other}: leave out one of both")
+    return [[checked_id(id) for id in retriever(query, max(N_RETRIEVED, k))] for query in queries]
 
 
 def checked_text(text: object, *, where: str) -> str:

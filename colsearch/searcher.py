@@ -104,13 +104,22 @@ class Searcher:
         profile = found.profile
         with profile.stage("bm25"):
             doc_nos, scores = snapshot.bm25(text, max(N_LEXICAL, request.k))
-        if request.allowed is not None:
-            kept = np.isin(doc_nos, request.allowed)
-            doc_nos, scores = doc_nos[kept], scores[kept]
         if fuse:
+            if request.allowed is not None:
+                kept = np.isin(doc_nos, request.allowed)
+                doc_nos, scores = doc_nos[kept], scores[kept]
             ranking = fused([found.ranking, Ranking(doc_nos, scores)], request.k)
             return Searched(found.query, ranking, profile)
+        return self.with_candidates(snapshot, found, doc_nos, request)
+
+    def with_candidates(
+        self, snapshot: Snapshot, found: Searched, doc_nos: I64, request: Request
+    ) -> Searched:
+        """A result in which further documents compete by their MaxSim."""
+        if request.allowed is not None:
+            doc_nos = doc_nos[np.isin(doc_nos, request.allowed)]
         new = np.setdiff1d(doc_nos, found.ranking.doc_nos)
+        profile = found.profile
         with profile.stage("score"):
             query = self._scorer.prepare(found.query)
             maxsim = self._scorer.score(snapshot, query, new, n_threads=request.n_threads, profile=profile)
