@@ -22,6 +22,8 @@ N_QUERIES = 1_000
 # (k, N): the share of exact MaxSim's k best among the N best candidates.
 DEPTHS = ((10, 50), (10, 100), (10, 200), (10, 500), (100, 500), (100, 1_000))
 DEEPEST = max(n for _, n in DEPTHS)
+# By coarse codes, before all codes put them in order: as many as a search for 100 hits fetches at first.
+N_FETCHED = 3_200
 _MOST_ENCODED = 10_000
 PROMISES = (0.9, 0.95, 0.99)
 # From a query's number to the documents, best first.
@@ -58,8 +60,8 @@ def _learned(index: Any, work: Workload) -> Iterator[tuple[str, int, Order]]:
     # One segment, whose rows are the documents in order: the index was compacted.
     yield (
         "learned",
-        prefilter.n_dims // 4,
-        lambda q: fronted.candidates(parts, index._scorer.prepare(work.queries[q]), DEEPEST, None)[0],
+        prefilter.document_bytes,
+        lambda q: fronted.candidates(parts, index._scorer.prepare(work.queries[q]), N_FETCHED, None)[0],
     )
 
 

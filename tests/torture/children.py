@@ -46,17 +46,22 @@ def run_in_child(function: Callable[[], Any], *, seconds: float = SECONDS) -> Ou
 
 
 def _answer(function: Callable[[], Any], write_end: int) -> None:
-    # Without this, the collector would touch, and so copy, every page of the parent's objects.
-    gc.freeze()
+    code = 1
     try:
-        answer = {"ok": function()}
-    except BaseException:  # noqa: BLE001 the parent shall see whatever it was
-        answer = {"raised": traceback.format_exc()}
-    data = json.dumps(answer, default=str).encode()
-    while data:
-        data = data[os.write(write_end, data) :]
-    # Not sys.exit: the child must not run the parent's exit handlers or flush its buffers twice.
-    os._exit(0)
+        # Without this, the collector would touch, and so copy, every page of the parent's objects.
+        gc.freeze()
+        try:
+            answer = {"ok": function()}
+        except BaseException:  # noqa: BLE001 the parent shall see whatever it was
+            answer = {"raised": traceback.format_exc()}
+        data = json.dumps(answer, default=str).encode()
+        while data:
+            data = data[os.write(write_end, data) :]
+        code = 0
+    finally:
+        # Not sys.exit: the child must not run the parent's exit handlers or flush its buffers twice. And whatever
+        # happens, it must not go on with the parent's tests.
+        os._exit(code)
 
 
 def _collected(pid: int, read_end: int, deadline: float) -> Outcome:
@@ -73,5 +78,6 @@ def _collected(pid: int, read_end: int, deadline: float) -> Outcome:
     _, status = os.waitpid(pid, 0)
     if os.WIFSIGNALED(status):
         return Outcome("signal", os.WTERMSIG(status))
+    assert data, f"the child ended with {os.waitstatus_to_exitcode(status)} and said nothing"
     [(kind, value)] = json.loads(data).items()
     return Outcome(kind, value)
