@@ -49,6 +49,8 @@ _URGENT_SCANS = 4.0
 # A prefilter that was promised this recall and keeps less by more than the tolerance has drifted.
 _CHECKED_RECALL, _TOLERANCE = 0.95, 0.03
 _SEED = 20260
+# Documents whose codes are held twice for a moment: 12 MB.
+_CODES_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +197,9 @@ class Upkeep:
         else:
             present = np.zeros(codes.n_docs, bool)
         missing = np.flatnonzero(~present)
-        document_codes[missing] = prefilter.document_codes(codes, missing, n_threads)
+        for first in range(0, len(missing), _CODES_AT_ONCE):
+            block = missing[first : first + _CODES_AT_ONCE]
+            document_codes[block] = prefilter.document_codes(codes, block, n_threads)
         return document_codes
 
     def _measure_again(self, model: Model, encode: EncodeQueries | None, n_threads: int) -> None:
