@@ -149,6 +149,14 @@ class Upkeep:
             return True
 
     def _refit(self, encode: EncodeQueries | None, n_threads: int) -> None:
+        prefilter, held_out = self._fitted(encode, n_threads)
+        name = self._store.put_model(prefilter.arrays(), MODEL_META)
+        rehearsal = Rehearsal(prefilter, self._codec, held_out, n_threads)
+        self._extend(name, prefilter, n_threads, rehearsal)
+        self._adopt(name, rehearsal.calibration())
+
+    def _fitted(self, encode: EncodeQueries | None, n_threads: int) -> tuple[LearnedPrefilter, list[F32]]:
+        """A prefilter, and queries that it was not fitted on; the samples are in memory no longer than this."""
         snapshot = self._store.snapshot()
         rng = np.random.default_rng(_SEED)
         documents, doc_nos = self._sample(snapshot, 0, rng)
@@ -159,11 +167,7 @@ class Upkeep:
         else:
             held_out, probes = token_runs(documents, self._codec, _N_CALIBRATION, rng), np.concatenate(runs)
         probes = probes[rng.permutation(len(probes))]
-        prefilter = fit(self._codec, documents, probes, runs, n_threads)
-        name = self._store.put_model(prefilter.arrays(), MODEL_META)
-        rehearsal = Rehearsal(prefilter, self._codec, held_out, n_threads)
-        self._extend(name, prefilter, n_threads, rehearsal)
-        self._adopt(name, rehearsal.calibration())
+        return fit(self._codec, documents, probes, runs, n_threads), held_out
 
     def _adopt(self, name: str, calibration: Calibration) -> None:
         snapshot = self._store.snapshot()
@@ -184,6 +188,7 @@ class Upkeep:
             self._store.put_prefilter(part.segment.name, model, {"codes": document_codes})
             if rehearsal is not None:
                 rehearsal.add(document_codes, codes, _answers(part))
+            part.segment.file.release()
 
     def _document_codes(
         self, part: LiveSegment, model: str, prefilter: LearnedPrefilter, codes: Codes, n_threads: int
@@ -219,6 +224,7 @@ class Upkeep:
                 codes = self._scorer.codes(part.segment)
                 document_codes = part.prefilter.array("codes", "|u1", (codes.n_docs, None))
                 rehearsal.add(document_codes, codes, _answers(part))
+                part.segment.file.release()
         z = notes.calibration.z(_CHECKED_RECALL, DEPTHS[0])
         if (
             of_new
@@ -243,6 +249,7 @@ class Upkeep:
             assert ordinals is not None
             part.segment.verify(ordinals)
             pieces.append(gather(self._scorer.codes(part.segment), ordinals))
+            part.segment.file.release()
         return join(pieces), chosen
 
 

@@ -16,7 +16,7 @@ from colsearch_kernels.lazy import lazy
 DEPTHS = (10, 100)
 # Of the misses that a recall allows, the share that may show on the queries of the calibration, which are
 # made of documents and are easier than real ones (recall .982 where .995 was measured, at the worst).
-_SAFETY = 0.5
+_SAFETY = 0.35
 # Candidates that are replayed, of every query and of every other one; only these are asked for 100 hits, since
 # .995 of them take more than 4,096 candidates of 30,000 documents.
 _N_CANDIDATES, _N_DEEP = 2048, 8192

@@ -184,6 +184,10 @@ class Container:
         blocks = blocks[blocks < len(self._verified)]
         self._check_blocks(np.unique(blocks[~self._verified[blocks]]))
 
+    def release(self) -> None:
+        """Take what was read of the file out of this process's memory; reading on brings it back from the cache."""
+        self._map.madvise(mmap.MADV_DONTNEED)
+
     def damaged_blocks(self) -> list[int]:
         """Numbers of the blocks whose checksum is wrong, all of them looked at."""
         blocks = np.arange(len(self._sums))
