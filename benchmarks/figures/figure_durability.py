@@ -50,7 +50,7 @@ class Sizes:
     """Attributes:
     n_docs: of the index before the kills.
     n_looked_for: of these, how many are looked for afterwards, beside all that were acknowledged.
-    n_adds: of the run that is not killed; its duration is the span from which the kills' moments are drawn.
+    n_adds: of the run that is not killed, and the most after which a kill comes.
     """
 
     n_docs: int = 1_200
@@ -102,7 +102,12 @@ class Trial:
         made = self._ask("create", self.folder / "whole", **arguments)
         span_s = self._unharmed()
         rng = random.Random(self.options.seed)
-        ends = [self._killed(rng.uniform(0, span_s)) for _ in range(self.sizes.n_kills)]
+        # Somewhere within the add that follows: counted, so that a busy machine does not stretch the runs.
+        moments = [
+            (rng.randint(1, self.sizes.n_adds), rng.uniform(0, span_s / self.sizes.n_adds))
+            for _ in range(self.sizes.n_kills)
+        ]
+        ends = [self._killed(n_adds, delay_s) for n_adds, delay_s in moments]
         row = {
             "engine": self.entrant.store,
             "version": made["version"],
@@ -122,7 +127,7 @@ class Trial:
             writer.stdout.readline()
             start = time.monotonic()
             acknowledged = 1 + len(writer.stdout.readlines())
-            span_s = time.monotonic() - start
+            span_s = (time.monotonic() - start) * self.sizes.n_adds / (self.sizes.n_adds - 1)
         if writer.returncode or acknowledged < self.sizes.n_adds:
             raise FailedError(f"adding documents ended with {writer.returncode}: {self._log_end()}")
         end = self._inspected(range(self.sizes.n_docs, self.sizes.n_docs + acknowledged))
@@ -130,17 +135,18 @@ class Trial:
             raise FailedError(f"without a kill: {end}")
         return span_s
 
-    def _killed(self, delay_s: float) -> dict[str, Any]:
-        """Kill a writer so many seconds after its first document, and look."""
+    def _killed(self, n_adds: int, delay_s: float) -> dict[str, Any]:
+        """Kill a writer so many seconds after so many documents, and look."""
         self._copy_whole()
         with self._start("write", self.copy, first=self.sizes.n_docs, n_docs=1_000_000) as writer:
             assert writer.stdout is not None
-            first = writer.stdout.readline()
-            if not first:
+            lines = [writer.stdout.readline() for _ in range(n_adds)]
+            if not lines[-1]:
                 raise FailedError(f"the writer ended by itself: {self._log_end()}")
             time.sleep(delay_s)
             os.killpg(writer.pid, signal.SIGKILL)
-            acknowledged = [int(line) for line in (first, *writer.stdout.readlines()) if line.endswith("\n")]
+            lines += writer.stdout.readlines()
+            acknowledged = [int(line) for line in lines if line.endswith("\n")]
         return {**self._inspected(acknowledged), "n_acknowledged": len(acknowledged)}
 
     def _inspected(self, acknowledged: Sequence[int]) -> dict[str, Any]:
@@ -173,7 +179,8 @@ class Trial:
                 raise FailedError(f"no answer within {LIMIT_S} s") from None
         if process.returncode or not said:
             raise FailedError(f"{action} ended with {process.returncode}: {self._log_end()}")
-        answer: dict[str, Any] = json.loads(said)
+        # What an engine says of its files shall not tell where they lay.
+        answer: dict[str, Any] = json.loads(said.replace(str(folder), "INDEX"))
         return answer
 
     def _start(self, action: str, folder: Path, **arguments: Any) -> subprocess.Popen[str]:
