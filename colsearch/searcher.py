@@ -178,7 +178,7 @@ class Searcher:
         with profile.stage("prefilter"):
             documents = self._fronted_by(prefilter, fronted)
         # How many hold a query's best grows about like the root; the further a walk goes, the more it needs.
-        n = max(int((2 + z) * documents.n_docs**0.5), _FIRST_PER_HIT * request.k)
+        n = max(int((2 + 2 * z) * documents.n_docs**0.5), _FIRST_PER_HIT * request.k)
         # Beyond half of all documents, a scan costs no more.
         most = documents.n_docs // 2
         while True:

@@ -20,6 +20,8 @@ _SAFETY = 0.35
 # Candidates that are replayed, of every query and of every other one; only these are asked for 100 hits, since
 # .995 of them take more than 4,096 candidates of 30,000 documents.
 _N_CANDIDATES, _N_DEEP = 2048, 8192
+# Where there are very many documents, as many candidates as the longest walk fetches at first.
+_PER_ROOT = 18.0
 # Of what lies beyond the candidates, one document in so many is scored and stands for all of them; fewer than
 # the hits of any depth, so that a single miss counts as it should.
 _STANDS_FOR = 8
@@ -49,11 +51,16 @@ class Calibration:
         return cls(recall)
 
     def z(self, recall: float, k: int) -> float | None:
-        """The smallest z that kept the recall; None if none did, and every document must be scored."""
+        """The smallest z that kept the recall with safety, or else the largest, if it kept it at all.
+
+        Returns: None if none did, and every document must be scored.
+        """
         needed = 1 - _SAFETY * (1 - recall)
         row = min(int(np.searchsorted(DEPTHS, k)), len(DEPTHS) - 1)
         kept = np.flatnonzero(self.recall[row] >= needed)
-        return float(_GRID[kept[0]]) if len(kept) else None
+        if len(kept):
+            return float(_GRID[kept[0]])
+        return float(_GRID[-1]) if self.recall[row, -1] >= recall else None
 
 
 class Rehearsal:
@@ -107,12 +114,13 @@ class Rehearsal:
         return float(self._recall(k, range(n))[:, np.searchsorted(_GRID, z)].mean())
 
     def _depth(self, i: int) -> int:
-        """Candidates of query number i: all documents, while there are few."""
-        return _N_DEEP if i % 2 or self._n_docs <= _N_DEEP else _N_CANDIDATES
+        """Candidates of query number i: all documents while there are few, more where there are very many."""
+        shallow = i % 2 == 0 and self._n_docs > _N_DEEP
+        return max(_N_CANDIDATES if shallow else _N_DEEP, int(_PER_ROOT * self._n_docs**0.5))
 
     def _recall(self, k: int, numbers: range) -> F32:
         """(n_queries, n_steps)."""
-        deep_enough = [i for i in numbers if k <= DEPTHS[0] or self._depth(i) == _N_DEEP]
+        deep_enough = [i for i in numbers if k <= DEPTHS[0] or self._depth(i) >= _N_DEEP]
         return np.stack([self._replayed[i].recall(k) for i in deep_enough])
 
     @lazy

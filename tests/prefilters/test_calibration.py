@@ -106,7 +106,9 @@ def test_calibration_picks_the_smallest_step_that_keeps_the_promise() -> None:
     assert loose is not None and tight is not None and loose < tight
     # A third of the misses that .9 allows: the first step with at least .965.
     assert loose == pytest.approx(-1 + 0.25 * int(np.argmax(recall[0] >= 0.965)))
-    assert calibration.z(0.99, 50) is None
+    # Without safety the largest step keeps .9, and nothing keeps more.
+    assert calibration.z(0.9, 50) == 8.0
+    assert calibration.z(0.91, 50) is None and calibration.z(0.99, 50) is None
     for bad in (None, [[1.0]], [[float("nan")] * grid] * 2):
         with pytest.raises((ValueError, TypeError)):
             Calibration.from_json(bad)

@@ -17,7 +17,7 @@ def small() -> Iterator[None]:
     """A prefilter for thousands of documents, with fewer probes and dims, fitted in a second."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planning, "CHEAP_SCAN_NS", 2e5)
-        for name, value in {"N_PROBES": 1024, "N_LANDMARKS": 256, "N_DIMS": 256}.items():
+        for name, value in {"N_PROBES": 1024, "N_LANDMARKS": 256, "N_DIMS": 192}.items():
             patch.setattr(fitting, name, value)
         yield
 
