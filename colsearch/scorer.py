@@ -41,9 +41,13 @@ class Ranking:
 
     @classmethod
     def joined(cls, rankings: Sequence["Ranking"], k: int) -> "Ranking":
-        """The k best of several rankings of different documents."""
+        """The k best of several rankings of different documents, each of them best first."""
+        rankings = [ranking for ranking in rankings if len(ranking.doc_nos)]
         if not rankings:
             return cls(np.empty(0, np.int64), np.empty(0, np.float32))
+        if len(rankings) == 1:
+            [only] = rankings
+            return cls(only.doc_nos[:k], only.scores[:k])
         return cls.best(
             np.concatenate([ranking.doc_nos for ranking in rankings]),
             np.concatenate([ranking.scores for ranking in rankings]),

@@ -124,7 +124,7 @@ class Searcher:
             query = self._scorer.prepare(found.query)
             maxsim = self._scorer.score(snapshot, query, new, n_threads=request.n_threads, profile=profile)
         profile.n_candidates += len(new)
-        ranking = Ranking.joined([found.ranking, Ranking(new, maxsim)], request.k)
+        ranking = Ranking.joined([found.ranking, Ranking.best(new, maxsim, request.k)], request.k)
         return Searched(found.query, ranking, profile)
 
     def prefilter(self, model: Model) -> LearnedPrefilter:

@@ -51,9 +51,9 @@ def fit(
     targets -= means
     with threadpool_limits(1):
         landmarks = codec.prepare_query(centers)
-        products = kernels.DotProducts(landmarks)
+        of_tokens = token_features(landmarks)
         # In float64: one direction of features is a million times as strong as those that tell documents apart.
-        features = token_features(quantized, products).astype(np.float64)
+        features = of_tokens.of(quantized).astype(np.float64)
         gram = features.T @ features
         gram[np.diag_indices_from(gram)] += _RIDGE * np.trace(gram) / len(gram)
         inverse = np.linalg.inv(gram)
@@ -63,7 +63,7 @@ def fit(
         n_coarse = coarse_dims(n_dims)
         to_documents, to_queries = balanced_basis(
             _second_moments(targets @ solver.astype(np.float32)),
-            _second_moments(summed_features(queries, codec.prepare_query, products)),
+            _second_moments(summed_features(queries, codec.prepare_query, of_tokens)),
             (n_coarse, n_dims - n_coarse),
             _SEED,
         )

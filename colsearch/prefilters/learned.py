@@ -64,19 +64,13 @@ class LearnedPrefilter:
         return row_bytes(self.n_dims)
 
     @lazy
-    def _products(self) -> kernels.DotProducts:
-        return kernels.DotProducts(self.landmarks)
-
-    @lazy
-    def _projected(self) -> kernels.DotProducts:
-        return kernels.DotProducts(self.projection)
+    def _query_vectors(self) -> kernels.QueryVectors:
+        features = token_features(self.landmarks)
+        return kernels.QueryVectors(features, self.projection, self.scales, self.baseline)
 
     def embed_query(self, query: kernels.QuantizedQuery) -> tuple[F32, float]:
         """A query's vector (n_dims,), and what to add to a product with it to estimate MaxSim."""
-        features = token_features(query, self._products).sum(axis=0)
-        weights = np.zeros(self.projection.padded_dim, np.float32)
-        np.multiply(features, self.scales, out=weights[: len(features)])
-        return self._projected.weighted_sum(weights), float((features * self.baseline).sum())
+        return self._query_vectors.of(query)
 
     def embed_documents(self, codes: kernels.Codes, ordinals: I64, n_threads: int) -> F32:
         """(n, n_dims) float32 vectors; a document without tokens gets zeros."""

@@ -49,11 +49,13 @@ class Quantizer:
         rest, _ = _rounded(vectors[:, n_coarse:], self.rest)
         return np.concatenate([codes, residual, rest], axis=1)
 
-    def fine_tables(self, query: F32) -> F32:
-        """(n_fine_codes, 16) float32 products of a query's dims with the centroids of residuals and of the rest."""
-        n_coarse = coarse_dims(len(query))
-        first, rest = query[:n_coarse].reshape(-1, _FINE_GROUP), query[n_coarse:].reshape(-1, _FINE_GROUP)
-        return np.concatenate([first @ self.residual.T, rest @ self.rest.T])
+    def fine_centroids(self, n_dims: int) -> F32:
+        """(n_fine_codes, 16, 2) float32, what the fine codes stand for: residuals first, then the rest."""
+        n_residual = coarse_dims(n_dims) // _FINE_GROUP
+        of_codes = [self.residual[None]] * n_residual + [self.rest[None]] * (
+            n_dims // _FINE_GROUP - n_residual
+        )
+        return np.concatenate(of_codes)
 
 
 def coarse_dims(n_dims: int) -> int:

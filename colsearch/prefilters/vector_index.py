@@ -24,9 +24,8 @@ class VectorIndex:
     def __init__(self, codes: Sequence[U8], quantizer: Quantizer, n_dims: int) -> None:
         import faiss
 
-        self._quantizer = quantizer
         n_coarse, n_bytes = coarse_dims(n_dims), coarse_bytes(n_dims)
-        self._fine = kernels.Lookups([part[:, n_bytes:] for part in codes])
+        self._fine = kernels.Lookups([part[:, n_bytes:] for part in codes], quantizer.fine_centroids(n_dims))
         self.n_docs = n_docs = sum(len(part) for part in codes)
         # One list: FAISS's plain fast scan takes no selector, its inverted one does.
         self._coarse = faiss.IndexFlatIP(n_coarse)
@@ -46,6 +45,8 @@ class VectorIndex:
             first += len(part)
         lists.ntotal = n_docs
         self._faiss = faiss.IndexIVFPQFastScan(lists)
+        # One query at a time, and a reservoir instead of a heap: 290 us instead of 430 for 1,200 of 30,000.
+        self._faiss.implem = 13
 
     def search(self, query: F32, n: int, among: NDArray[np.bool_] | None = None) -> tuple[I64, F32]:
         """The n documents of highest coarse inner product, by their inner product: best first, with it.
@@ -65,7 +66,4 @@ class VectorIndex:
             coarse, min(n, self.n_docs), params=faiss.SearchParametersIVF(**parameters)
         )
         n_found = int((found[0] >= 0).sum())
-        rows, products = found[0, :n_found], products[0, :n_found]
-        products = products + self._fine.sums(rows, self._quantizer.fine_tables(query))
-        order = kernels.best_first(products)
-        return rows[order], products[order]
+        return self._fine.best_first(found[0, :n_found], products[0, :n_found], query)

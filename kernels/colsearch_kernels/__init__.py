@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from colsearch_kernels.codes import Codes, QuantizedQuery
     from colsearch_kernels.errors import KernelInputError
-    from colsearch_kernels.exponential import softmax
+    from colsearch_kernels.features import QueryVectors, TokenFeatures
     from colsearch_kernels.floats import maxsim, maxsim_list
     from colsearch_kernels.following import margins
     from colsearch_kernels.int8 import maxsim_int8
     from colsearch_kernels.lookups import Lookups
+    from colsearch_kernels.ordering import best_first
     from colsearch_kernels.products import DotProducts
     from colsearch_kernels.quantize import quantize_query
     from colsearch_kernels.scattered import Followed, Scattered, ScatteredScorer
     from colsearch_kernels.scoring import (
         align,
-        best_first,
         best_k,
         score_codes,
         score_codes_batch,
@@ -31,8 +31,10 @@ __all__ = [
     "KernelInputError",
     "Lookups",
     "QuantizedQuery",
+    "QueryVectors",
     "Scattered",
     "ScatteredScorer",
+    "TokenFeatures",
     "align",
     "best_first",
     "best_k",
@@ -43,7 +45,6 @@ __all__ = [
     "quantize_query",
     "score_codes",
     "score_codes_batch",
-    "softmax",
     "token_maxima",
     "top_k",
 ]
@@ -58,13 +59,14 @@ _HOME = {
     "margins": "following",
     "maxsim_int8": "int8",
     "DotProducts": "products",
-    "softmax": "exponential",
+    "QueryVectors": "features",
+    "TokenFeatures": "features",
     "quantize_query": "quantize",
     "Followed": "scattered",
     "Scattered": "scattered",
     "ScatteredScorer": "scattered",
     "align": "scoring",
-    "best_first": "scoring",
+    "best_first": "ordering",
     "best_k": "scoring",
     "score_codes": "scoring",
     "score_codes_batch": "scoring",
@@ -77,4 +79,5 @@ def __getattr__(name: str) -> Any:
     # numba takes half a second to import, so it is loaded by the first kernel that is asked for.
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return value

@@ -237,7 +237,7 @@ def _dots(
         starts = [opaque(builder, start) for start in values[2 : n_tokens + 2]]
         if n_words == words_per_turn:
             for _ in range(n_lines):
-                _prefetch_line(builder, ahead)
+                prefetch_line(builder, ahead)
                 ahead = builder.add(ahead, number(64))
         for word in range(n_words):
             queries = [
@@ -290,7 +290,7 @@ def _larger(builder: Any, value: Any, best: Any) -> Any:
     return builder.select(builder.fcmp_ordered(">", value, best), value, best)
 
 
-def _prefetch_line(builder: Any, address: Any) -> None:
+def prefetch_line(builder: Any, address: Any) -> None:
     function_type = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), I32, I32, I32])
     function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
     # For one read soon: kept in all levels of cache, data.
@@ -299,7 +299,7 @@ def _prefetch_line(builder: Any, address: Any) -> None:
 
 def _prefetch(builder: Any, address: Any, n_bytes: Any) -> None:
     with cgutils.for_range(builder, builder.sdiv(builder.add(n_bytes, number(63)), number(64))) as lines:
-        _prefetch_line(builder, builder.add(address, builder.mul(lines.index, number(64))))
+        prefetch_line(builder, builder.add(address, builder.mul(lines.index, number(64))))
 
 
 # Intrinsic (address, n_bytes).
@@ -315,7 +315,7 @@ def _lay_into_lanes(builder: Any, rows: Any, row_bytes: Any, n_words: Any, out: 
             vectors.append(load(builder, at, ir.VectorType(I32, n), 4))
             at = builder.add(at, row_bytes)
         to = builder.add(out, builder.mul(word, out_bytes))
-        for vector in _transposed(builder, vectors):
+        for vector in transposed(builder, vectors):
             store(builder, vector, to, 4)
             to = builder.add(to, out_bytes)
 
@@ -327,7 +327,7 @@ def _lay_into_lanes(builder: Any, rows: Any, row_bytes: Any, n_words: Any, out: 
         block(builder.add(done, words.index), 1)
 
 
-def _transposed(builder: Any, rows: Values) -> Values:
+def transposed(builder: Any, rows: Values) -> Values:
     """LANES vectors of n lanes -> n vectors of LANES lanes, by log2(LANES) perfect shuffles."""
     for _ in range(LANES.bit_length() - 1):
         n, half = rows[0].type.count, len(rows) // 2

@@ -58,7 +58,7 @@ def _on_grid(query: F32, n_dims: int) -> QuantizedQuery:
         address(query), len(query), query.shape[1], n_dims, address(values), address(scales)
     ):
         raise KernelInputError("the query holds NaN or infinity")
-    return QuantizedQuery(values, scales)
+    return QuantizedQuery.made(values, scales)
 
 
 @kernel

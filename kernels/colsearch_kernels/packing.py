@@ -96,6 +96,11 @@ class PackedQueries:
                 self.values, self.initial, self.scales, self.starts,
             )  # fmt: skip
 
+    @property
+    def arguments(self) -> tuple[int, int, int, int]:
+        """As most kernels take them."""
+        return self.values, self.initial, self.scales, self.n_vectors
+
 
 def aligned_block(n_bytes: int, *, zeroed: bool = False) -> tuple[U8, int]:
     """Memory, and an address within it, on a 64-byte boundary, that n_bytes lie behind."""

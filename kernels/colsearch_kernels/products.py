@@ -1,8 +1,9 @@
 """Products of a few tokens with many fixed vectors, on the caller's thread: BLAS would wake its own threads."""
 
 import numpy as np
+from numba import njit
 
-from colsearch_kernels.codes import F32, I8, QUERY_MAX, QuantizedQuery, address
+from colsearch_kernels.codes import F32, QUERY_MAX, QuantizedQuery, address
 from colsearch_kernels.emit import LANES, product_tile, read_f32, write_f32
 from colsearch_kernels.errors import KernelInputError
 from colsearch_kernels.integer import SMALL, TILE, VECTORS, arithmetic
@@ -12,6 +13,8 @@ from colsearch_kernels.unpack import signed_row
 
 _large, _small = product_tile(arithmetic, TILE, VECTORS), product_tile(arithmetic, SMALL, VECTORS)
 _large_one, _small_one = product_tile(arithmetic, TILE, 1), product_tile(arithmetic, SMALL, 1)
+# Rows that a tile may read and write beyond those that were asked for.
+_N_SPARE_ROWS = TILE
 
 
 class DotProducts:
@@ -27,7 +30,7 @@ class DotProducts:
             raise KernelInputError(f"products take whole 32-bit words of dims, not {others.padded_dim}")
         self._others = others
         rows = Rows.of_bytes(others.values, others.scales, np.zeros(1, np.int64))
-        self._packed = PackedQueries([others], rows)
+        self.packed = PackedQueries([others], rows)
 
     def __len__(self) -> int:
         return len(self._others)
@@ -37,50 +40,23 @@ class DotProducts:
 
         Raises: KernelInputError: if the tokens have another number of dims.
         """
-        if tokens.padded_dim != self._others.padded_dim:
+        n_dims, packed = self._others.padded_dim, self.packed
+        if tokens.padded_dim != n_dims:
             raise KernelInputError(
-                f"tokens of padded dim {tokens.padded_dim} have no product with others of "
-                f"{self._others.padded_dim}"
+                f"tokens of padded dim {tokens.padded_dim} have no product with others of {n_dims}"
             )
         values, scales = tokens.addresses
-        return self._multiply(values, scales, len(tokens))
-
-    def weighted_sum(self, weights: F32) -> F32:
-        """(n_others,) float32: products of the others with a vector of weights, to about a part in 8,000 of the largest.
-
-        Args:
-            weights: (padded_dim,) float32; they go on a 7-bit grid, and what is left of them on a finer one.
-        Raises: KernelInputError: also for NaN and infinity.
-        """
-        n_dims = self._others.padded_dim
-        if weights.dtype != np.float32 or weights.shape != (n_dims,) or not np.isfinite(weights).all():
-            raise KernelInputError(
-                f"weights must be finite float32 ({n_dims},), not {weights.dtype} {weights.shape}"
-            )
-        values, scales = np.empty((2, n_dims), np.int8), np.empty(2, np.float32)
-        # One signature is compiled, of arrays that may be written.
-        _split(np.require(weights, requirements=["C", "W"]), values, scales)
-        both: F32 = self._multiply(address(values), address(scales), 2)
-        total: F32 = both[0] + both[1]
-        return total
-
-    def _multiply(self, values: int, scales: int, n: int) -> F32:
-        """(n, n_others) float32 products with n rows of bytes at an address."""
-        packed, n_dims = self._packed, self._others.padded_dim
-        # Tiles are whole: what they write beyond the rows and the others is cut off.
-        n_rows = n + TILE
-        products = np.empty((n_rows, LANES * packed.n_vectors), np.float32)
-        _memory, scratch = aligned_block(n_rows * (n_dims + 4), zeroed=True)
-        _products(  # type: ignore[no-untyped-call]
-            values, scales, n, n_dims, packed.values, packed.initial, packed.scales, packed.n_vectors,
-            scratch, n_rows, address(products),
-        )  # fmt: skip
-        return products[:n, : len(self)]
+        products = np.empty(products_shape(len(tokens), packed), np.float32)
+        _memory, scratch = aligned_block(scratch_bytes(len(tokens), n_dims), zeroed=True)
+        _multiply(  # type: ignore[no-untyped-call]
+            values, scales, len(tokens), n_dims, *packed.arguments, scratch, address(products)
+        )
+        return products[: len(tokens), : len(self)]
 
 
-@kernel
-def _split(weights: F32, values: I8, scales: F32) -> None:
-    """values[0] * scales[0] + values[1] * scales[1] is about the weights."""
+@njit(nogil=True, error_model="numpy")
+def split(weights, values, scales):  # type: ignore[no-untyped-def]
+    """values[0] * scales[0] + values[1] * scales[1] is about the weights: to a part in 8,000 of the largest."""
     grid, least = np.float32(QUERY_MAX), np.float32(1e-30)
     largest = least
     for i in range(weights.shape[0]):
@@ -95,14 +71,24 @@ def _split(weights: F32, values: I8, scales: F32) -> None:
         values[1, i] = np.int8(min(max(low, -grid), grid))
 
 
-@kernel
-def _products(  # type: ignore[no-untyped-def]
-    values, widths, n_tokens, n_dims, query, initial, scales, n_vectors, scratch, n_rows, products
+def scratch_bytes(n_tokens: int, n_dims: int) -> int:
+    return (n_tokens + _N_SPARE_ROWS) * (n_dims + 4)
+
+
+def products_shape(n_tokens: int, packed: PackedQueries) -> tuple[int, int]:
+    """Of what `multiply` writes: tiles are whole."""
+    return n_tokens + _N_SPARE_ROWS, LANES * packed.n_vectors
+
+
+@njit(nogil=True, error_model="numpy")
+def multiply(  # type: ignore[no-untyped-def]
+    values, widths, n_tokens, n_dims, query, initial, scales, n_vectors, scratch, products
 ):  # fmt: skip
     """Products of n_tokens rows of signed bytes with the tokens in the lanes of n_vectors vectors.
 
-    scratch: zeros, for n_rows rows of n_dims bytes and their widths; products: (n_rows, 16 * n_vectors) float32.
+    scratch: of scratch_bytes, zeros, aligned to 64 bytes; products: float32 of products_shape.
     """
+    n_rows = n_tokens + _N_SPARE_ROWS
     tile_widths = scratch + n_rows * n_dims
     for i in range(n_tokens):
         signed_row(values + i * n_dims, n_dims, scratch + i * n_dims)
@@ -130,3 +116,10 @@ def _products(  # type: ignore[no-untyped-def]
                     _large_one(rows, n_dims, n_dims // 4, at, initial_at, some, scales_at, to, products_bytes)
                 first += TILE
         v += n
+
+
+@kernel
+def _multiply(  # type: ignore[no-untyped-def]
+    values, widths, n_tokens, n_dims, query, initial, scales, n_vectors, scratch, products
+):  # fmt: skip
+    multiply(values, widths, n_tokens, n_dims, query, initial, scales, n_vectors, scratch, products)

@@ -4,7 +4,7 @@ All that does not change from block to block is prepared once: addresses of the 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,6 +55,7 @@ class Scattered:
         n_planes = len(self.plane_bits)
         self._planes = [self._addresses([c.planes[i] for c in segments]) for i in range(n_planes)]
         self._widths = [self._addresses([c.widths[i] for c in segments]) for i in range(n_planes)]
+        self._rows = [self._rows_of(n) for n in range(1, n_planes + 1)]
 
     def _addresses(self, arrays: Sequence[np.ndarray[tuple[int, ...], np.dtype[np.generic]]]) -> I64:
         return np.concatenate(
@@ -66,18 +67,15 @@ class Scattered:
 
     def rows(self, n_planes: int) -> Rows:
         """What `Rows` says of every document; of the addresses, tables of them."""
-        any_of = Rows.of_codes(self._segments[0], n_planes)
-        return Rows(
-            layout=any_of.layout,
+        return self._rows[n_planes - 1]
+
+    def _rows_of(self, n_planes: int) -> Rows:
+        return replace(
+            Rows.of_codes(self._segments[0], n_planes),
             plane0=address(self._planes[0]),
             plane1=address(self._planes[n_planes - 1]),
-            bytes0=any_of.bytes0,
-            bytes1=any_of.bytes1,
             widths=address(self._widths[n_planes - 1]),
-            scale=any_of.scale,
             offsets=address(self.doclens),
-            n_dims=any_of.n_dims,
-            center=any_of.center,
         )
 
 

@@ -10,10 +10,12 @@ import pytest
 
 import colsearch_kernels as kernels
 from colsearch_kernels import (
+    features,
     floats,
     following,
     int8,
     lookups,
+    ordering,
     packing,
     products,
     reference,
@@ -79,14 +81,24 @@ class _FencedNumpy:
         return fenced(n_bytes, at_end=self._at_end).view(dtype).reshape(shape)
 
 
+def query_vectors(landmarks: QuantizedQuery) -> kernels.QueryVectors:
+    features = kernels.TokenFeatures(landmarks, 5.0)
+    ones = np.ones(len(features), np.float32)
+    projection = np.ones((7, -(-len(features) // 4) * 4), np.int8)
+    return kernels.QueryVectors(features, QuantizedQuery(projection, np.ones(7, np.float32)), ones, ones)
+
+
 def compile_what_names_numpy() -> None:
     """Before `np` is another in their modules."""
     rng = np.random.default_rng(0)
     codes, query = draw_codes(rng, 4, (8,), [1]), draw_query(rng, 1, 4)
     scorer = kernels.ScatteredScorer(query, kernels.Scattered([codes]))
     scorer.follow(np.zeros(1, np.int64), np.zeros(1, np.float32), k=1, z=0.0)
-    kernels.Lookups([np.zeros((1, 4), np.uint8)]).sums(np.zeros(1, np.int64), np.zeros((8, 16), np.float32))
-    kernels.DotProducts(query).weighted_sum(np.zeros(4, np.float32))
+    nothing = np.zeros(1, np.float32)
+    lookups = kernels.Lookups([np.zeros((1, 4), np.uint8)], np.zeros((8, 16, 2), np.float32))
+    lookups.best_first(np.zeros(1, np.int64), nothing, np.zeros(16, np.float32))
+    kernels.DotProducts(query).of(query)
+    query_vectors(query).of(query)
     one = np.ones((1, 4), np.float32)
     int8.maxsim_int8(one, np.ones((1, 4), np.int8), np.ones(1, np.float32), np.ones(1, np.int64))
 
@@ -99,7 +111,18 @@ def survived(check: Callable[[], None], monkeypatch: pytest.MonkeyPatch, at_end:
         return memory, memory.ctypes.data
 
     compile_what_names_numpy()
-    for module in (floats, following, int8, lookups, packing, products, scattered, scoring):
+    for module in (
+        features,
+        floats,
+        following,
+        int8,
+        lookups,
+        ordering,
+        packing,
+        products,
+        scattered,
+        scoring,
+    ):
         monkeypatch.setattr(module, "aligned_block", block, raising=False)
         monkeypatch.setattr(module, "np", _FencedNumpy(at_end))
     run_in_child(check, seconds=120).unwrap()
@@ -133,9 +156,8 @@ def test_code_kernels_stay_within_their_arrays(
                 ready = behind_fence(np.ones(pieces.n_docs, np.uint8), at_end=at_end)
                 followed = scorer.follow(ordinals, estimates, k=3, z=99.0, first_look=2, ready=ready)
                 assert (followed.scores == expected[::-1][: len(followed.scores)]).all()
-                dots = kernels.DotProducts(asked)
-                dots.of(asked)
-                dots.weighted_sum(behind_fence(np.ones(codes.padded_dim, np.float32), at_end=at_end))
+                kernels.DotProducts(asked).of(asked)
+                query_vectors(asked).of(asked)
 
     survived(check, monkeypatch, at_end)
 
@@ -179,9 +201,11 @@ def test_byte_kernels_stay_within_their_arrays(at_end: bool, monkeypatch: pytest
             arrays = [behind_fence(a, at_end=at_end) for a in (query, vectors, scales, doclens)]
             assert (int8.maxsim_int8(*arrays) == reference.maxsim_int8(query, vectors, scales, doclens)).all()
             packed = behind_fence(rng.integers(0, 256, (21, 4 * dim), dtype=np.uint8), at_end=at_end)
-            tables = behind_fence(rng.standard_normal((8 * dim, 16)).astype(np.float32), at_end=at_end)
+            centroids = rng.standard_normal((8 * dim, 16, 2)).astype(np.float32)
+            asked = behind_fence(rng.standard_normal(16 * dim).astype(np.float32), at_end=at_end)
             rows = behind_fence(np.arange(21), at_end=at_end)
-            kernels.Lookups([packed]).sums(rows, tables)
+            products = behind_fence(np.zeros(21, np.float32), at_end=at_end)
+            kernels.Lookups([packed], centroids).best_first(rows, products, asked)
 
     survived(check, monkeypatch, at_end)
 

@@ -1,4 +1,4 @@
-"""Sums of table entries against NumPy, in lanes and row by row."""
+"""Products with what codes stand for against NumPy, in lanes and row by row, in order."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from colsearch_kernels import KernelInputError, Lookups
     n=st.integers(0, 70),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_sums_are_those_of_the_entries_that_the_codes_name(
+def test_products_are_those_with_what_the_codes_stand_for(
     n_parts: int, n_words: int, skipped: int, n: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -27,30 +27,41 @@ def test_sums_are_those_of_the_entries_that_the_codes_name(
     for whole in wholes:
         whole.flags.writeable = False
     parts = [whole[:, skipped:] for whole in wholes]
-    tables = rng.standard_normal((8 * n_words, 16)).astype(np.float32)
+    centroids = rng.standard_normal((8 * n_words, 16, 2)).astype(np.float32)
+    query = rng.standard_normal(16 * n_words).astype(np.float32)
     codes = np.concatenate(parts)
-    rows = rng.integers(0, len(codes), n)
+    rows, products = rng.integers(0, len(codes), n), rng.standard_normal(n).astype(np.float32)
     halves = np.stack([codes & 15, codes >> 4], axis=2).reshape(len(codes), -1)
-    expected = tables[np.arange(8 * n_words), halves].astype(np.float64).sum(axis=1)
-    lookups = Lookups(parts)
+    decoded = centroids[np.arange(8 * n_words), halves].reshape(len(codes), -1)
+    expected = (decoded.astype(np.float64) @ query)[rows] + products
+    lookups = Lookups(parts, centroids)
     assert len(lookups) == len(codes)
-    sums = lookups.sums(rows, tables)
-    np.testing.assert_allclose(sums, expected[rows], rtol=1e-4, atol=1e-4)
     # Sixteen at a time or one by one: the same to the bit.
-    alone = [lookups.sums(rows[i : i + 1], tables)[0] for i in range(n)]
-    np.testing.assert_array_equal(sums, np.array(alone, np.float32))
+    alone = [lookups.best_first(rows[i : i + 1], products[i : i + 1], query) for i in range(n)]
+    sums = np.array([one[0] for _, one in alone], np.float32)
+    np.testing.assert_allclose(sums, expected, rtol=1e-4, atol=1e-3)
+    found, best = lookups.best_first(rows, products, query)
+    order = np.argsort(-sums, kind="stable")
+    np.testing.assert_array_equal(found, rows[order])
+    np.testing.assert_array_equal(best, sums[order])
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    codes, tables = np.zeros((3, 8), np.uint8), np.zeros((16, 16), np.float32)
-    lookups = Lookups([codes])
+    codes, centroids = np.zeros((3, 8), np.uint8), np.zeros((16, 16, 2), np.float32)
+    lookups = Lookups([codes], centroids)
+    rows, products, query = np.zeros(1, np.int64), np.zeros(1, np.float32), np.zeros(32, np.float32)
     with pytest.raises(KernelInputError, match=r"documents 0\.\.2"):
-        lookups.sums(np.array([3]), tables)
-    with pytest.raises(KernelInputError, match="float32"):
-        lookups.sums(np.array([0]), tables.astype(np.float64))
-    with pytest.raises(KernelInputError, match=r"\(16, 16\)"):
-        lookups.sums(np.array([0]), tables[:8])
-    for bad in (
+        lookups.best_first(rows + 3, products, query)
+    with pytest.raises(KernelInputError, match=r"products must be contiguous float32 \(1,\)"):
+        lookups.best_first(rows, products.astype(np.float64), query)
+    with pytest.raises(KernelInputError, match=r"products must be contiguous float32 \(1,\)"):
+        lookups.best_first(rows, np.zeros(2, np.float32), query)
+    with pytest.raises(KernelInputError, match=r"query must be contiguous float32 \(32,\)"):
+        lookups.best_first(rows, products, np.zeros(64, np.float32)[::2])
+    for bad in (centroids[:8], centroids.astype(np.float64), centroids[:, :, 0]):
+        with pytest.raises(KernelInputError, match=r"centroids must be float32 \(16, 16, 2\)"):
+            Lookups([codes], bad)
+    for parts in (
         [codes[:, :6]],
         [codes.astype(np.int8)],
         [codes, codes[:, :4]],
@@ -59,4 +70,4 @@ def test_what_does_not_fit_is_refused() -> None:
         [],
     ):
         with pytest.raises(KernelInputError):
-            Lookups(bad)
+            Lookups(parts, centroids)

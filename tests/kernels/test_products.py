@@ -26,25 +26,9 @@ def test_dot_products_are_those_of_the_integers(n: int, n_others: int, words: in
     np.testing.assert_array_equal(products.of(tokens), expected)
 
 
-@settings(max_examples=60, deadline=None)
-@given(n_others=st.integers(1, 70), words=st.integers(1, 40), seed=st.integers(0, 2**31))
-def test_a_weighted_sum_is_a_product_with_weights(n_others: int, words: int, seed: int) -> None:
-    others = quantized(n_others, 4 * words, seed)
-    weights = np.random.default_rng(seed).standard_normal(4 * words, np.float32)
-    rows = others.values.astype(np.float64) * others.scales[:, None]
-    error = np.abs(weights).max() / 63 / 126 * np.abs(rows).sum(axis=1)
-    found = DotProducts(others).weighted_sum(weights)
-    assert (np.abs(found - rows @ weights) <= 0.51 * error + 1e-6).all()
-    assert not DotProducts(others).weighted_sum(np.zeros(4 * words, np.float32)).any()
-
-
 def test_what_does_not_multiply_is_refused() -> None:
     products = DotProducts(quantized(3, 12, 0))
     with pytest.raises(KernelInputError, match="padded dim 8"):
         products.of(quantized(3, 8, 1))
-    weights = np.zeros(12, np.float32)
-    for bad in (weights[:8], weights.astype(np.float64), weights[None], weights + np.float32(np.nan)):
-        with pytest.raises(KernelInputError, match="weights must be finite"):
-            products.weighted_sum(bad)
     with pytest.raises(KernelInputError, match="whole 32-bit words"):
         DotProducts(quantized(3, 11, 0))
