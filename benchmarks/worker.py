@@ -46,7 +46,12 @@ class Session:
         before = memory()
         clock = Clock()
         self.engine = self.adapter.Engine(Path(folder), self.workload, n_threads=self.n_threads, **settings)
-        return {**clock.read(), "resident_before_bytes": before["resident_bytes"], **memory()}
+        return {
+            **clock.read(),
+            "resident_before_bytes": before["resident_bytes"],
+            "private_before_bytes": before["private_bytes"],
+            **memory(),
+        }
 
     def search(self, query: int, k: int, knobs: dict[str, Any]) -> dict[str, Any]:
         vectors = self.workload.queries[query]

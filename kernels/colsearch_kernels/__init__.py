@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from colsearch_kernels.int8 import maxsim_int8
     from colsearch_kernels.lookups import Lookups
     from colsearch_kernels.ordering import best_first
-    from colsearch_kernels.products import DotProducts
     from colsearch_kernels.quantize import quantize_query
     from colsearch_kernels.scattered import Followed, Scattered, ScatteredScorer
     from colsearch_kernels.scoring import (
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Codes",
-    "DotProducts",
     "Followed",
     "KernelInputError",
     "Lookups",
@@ -58,7 +56,6 @@ _HOME = {
     "Lookups": "lookups",
     "margins": "following",
     "maxsim_int8": "int8",
-    "DotProducts": "products",
     "QueryVectors": "features",
     "TokenFeatures": "features",
     "quantize_query": "quantize",

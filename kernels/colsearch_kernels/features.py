@@ -12,7 +12,7 @@ from colsearch_kernels.errors import KernelInputError
 from colsearch_kernels.exponential import softmax
 from colsearch_kernels.jit import kernel
 from colsearch_kernels.packing import aligned_block
-from colsearch_kernels.products import DotProducts, multiply, products_shape, scratch_bytes, split
+from colsearch_kernels.products import multiply, packed_rows, products_shape, scratch_bytes, split
 
 
 class TokenFeatures:
@@ -27,7 +27,7 @@ class TokenFeatures:
     """
 
     def __init__(self, landmarks: QuantizedQuery, sharpness: float) -> None:
-        self.packed = DotProducts(landmarks).packed
+        self.packed = packed_rows(landmarks)
         self.n_landmarks, self.n_dims = len(landmarks), landmarks.padded_dim
         self.sharpness = np.float32(sharpness)
 
@@ -83,7 +83,7 @@ class QueryVectors:
                     f"{name} must be float32 ({len(features)},), not {array.dtype} {array.shape}"
                 )
         self._features = features
-        self._packed = DotProducts(projection).packed
+        self._packed = packed_rows(projection)
         self._n_dims = len(projection)
         # One signature is compiled, of arrays that may be written.
         self._scales, self._baseline = (np.array(array, order="C") for array in (scales, baseline))

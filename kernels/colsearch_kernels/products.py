@@ -1,14 +1,16 @@
-"""Products of a few tokens with many fixed vectors, on the caller's thread: BLAS would wake its own threads."""
+"""Products of a few tokens with many fixed vectors, such as landmarks.
+
+In integers, so that they are the same on every machine, and on the caller's thread: BLAS would wake its own.
+"""
 
 import numpy as np
 from numba import njit
 
-from colsearch_kernels.codes import F32, QUERY_MAX, QuantizedQuery, address
+from colsearch_kernels.codes import QUERY_MAX, QuantizedQuery
 from colsearch_kernels.emit import LANES, product_tile, read_f32, write_f32
 from colsearch_kernels.errors import KernelInputError
 from colsearch_kernels.integer import SMALL, TILE, VECTORS, arithmetic
-from colsearch_kernels.jit import kernel
-from colsearch_kernels.packing import PackedQueries, Rows, aligned_block
+from colsearch_kernels.packing import PackedQueries, Rows
 from colsearch_kernels.unpack import signed_row
 
 _large, _small = product_tile(arithmetic, TILE, VECTORS), product_tile(arithmetic, SMALL, VECTORS)
@@ -17,41 +19,14 @@ _large_one, _small_one = product_tile(arithmetic, TILE, 1), product_tile(arithme
 _N_SPARE_ROWS = TILE
 
 
-class DotProducts:
-    """Dot products of quantized tokens with a fixed set of others, such as landmarks.
-
-    In integers, so that they are the same on every machine. `len` is the number of the others.
+def packed_rows(others: QuantizedQuery) -> PackedQueries:
+    """The tokens that `multiply` multiplies with, laid into lanes.
 
     Raises: KernelInputError: if the number of dims is no multiple of 4.
     """
-
-    def __init__(self, others: QuantizedQuery) -> None:
-        if others.padded_dim % 4:
-            raise KernelInputError(f"products take whole 32-bit words of dims, not {others.padded_dim}")
-        self._others = others
-        rows = Rows.of_bytes(others.values, others.scales, np.zeros(1, np.int64))
-        self.packed = PackedQueries([others], rows)
-
-    def __len__(self) -> int:
-        return len(self._others)
-
-    def of(self, tokens: QuantizedQuery) -> F32:
-        """(n_tokens, n_others) float32.
-
-        Raises: KernelInputError: if the tokens have another number of dims.
-        """
-        n_dims, packed = self._others.padded_dim, self.packed
-        if tokens.padded_dim != n_dims:
-            raise KernelInputError(
-                f"tokens of padded dim {tokens.padded_dim} have no product with others of {n_dims}"
-            )
-        values, scales = tokens.addresses
-        products = np.empty(products_shape(len(tokens), packed), np.float32)
-        _memory, scratch = aligned_block(scratch_bytes(len(tokens), n_dims), zeroed=True)
-        _multiply(  # type: ignore[no-untyped-call]
-            values, scales, len(tokens), n_dims, *packed.arguments, scratch, address(products)
-        )
-        return products[: len(tokens), : len(self)]
+    if others.padded_dim % 4:
+        raise KernelInputError(f"products take whole 32-bit words of dims, not {others.padded_dim}")
+    return PackedQueries([others], Rows.of_bytes(others.values, others.scales, np.zeros(1, np.int64)))
 
 
 @njit(nogil=True, error_model="numpy")
@@ -116,10 +91,3 @@ def multiply(  # type: ignore[no-untyped-def]
                     _large_one(rows, n_dims, n_dims // 4, at, initial_at, some, scales_at, to, products_bytes)
                 first += TILE
         v += n
-
-
-@kernel
-def _multiply(  # type: ignore[no-untyped-def]
-    values, widths, n_tokens, n_dims, query, initial, scales, n_vectors, scratch, products
-):  # fmt: skip
-    multiply(values, widths, n_tokens, n_dims, query, initial, scales, n_vectors, scratch, products)

@@ -97,7 +97,7 @@ def compile_what_names_numpy() -> None:
     nothing = np.zeros(1, np.float32)
     lookups = kernels.Lookups([np.zeros((1, 4), np.uint8)], np.zeros((8, 16, 2), np.float32))
     lookups.best_first(np.zeros(1, np.int64), nothing, np.zeros(16, np.float32))
-    kernels.DotProducts(query).of(query)
+    kernels.TokenFeatures(query, 5.0).of(query)
     query_vectors(query).of(query)
     one = np.ones((1, 4), np.float32)
     int8.maxsim_int8(one, np.ones((1, 4), np.int8), np.ones(1, np.float32), np.ones(1, np.int64))
@@ -156,7 +156,7 @@ def test_code_kernels_stay_within_their_arrays(
                 ready = behind_fence(np.ones(pieces.n_docs, np.uint8), at_end=at_end)
                 followed = scorer.follow(ordinals, estimates, k=3, z=99.0, first_look=2, ready=ready)
                 assert (followed.scores == expected[::-1][: len(followed.scores)]).all()
-                kernels.DotProducts(asked).of(asked)
+                kernels.TokenFeatures(asked, 5.0).of(asked)
                 query_vectors(asked).of(asked)
 
     survived(check, monkeypatch, at_end)
