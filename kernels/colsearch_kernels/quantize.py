@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from colsearch_kernels import reference
@@ -30,10 +31,14 @@ from colsearch_kernels.codes import (
     checked_plane_bits,
     padded_dim,
 )
+from colsearch_kernels.emit import lay_into_lanes
 from colsearch_kernels.errors import KernelInputError
 from colsearch_kernels.jit import kernel
+from colsearch_kernels.turning import butterfly, double_butterfly, scale_lanes
 
 _LANES = 16
+# Of one dim of a tile, all lanes.
+_DIM_BYTES = 4 * _LANES
 # A change of anything that changes codes needs a new number here and a migration of stored indexes.
 CODE_VERSION = 1
 
@@ -211,8 +216,12 @@ def _load_tile(vectors: F32, first: int, tile: F32) -> None:
     """Rows first.. of (n, dim) into the lanes of (n_dims, _LANES), zeros around them."""
     n = min(_LANES, vectors.shape[0] - first)
     dim = min(vectors.shape[1], tile.shape[0])
-    if n < _LANES or dim < tile.shape[0]:
-        tile[:, :] = np.float32(0)
+    if n == _LANES:
+        row_bytes = 4 * vectors.shape[1]
+        lay_into_lanes(vectors.ctypes.data + first * row_bytes, row_bytes, dim, tile.ctypes.data, _DIM_BYTES)
+        tile[dim:, :] = np.float32(0)
+        return
+    tile[:, :] = np.float32(0)
     for lane in range(n):
         for i in range(dim):
             tile[i, lane] = vectors[first + lane, i]
@@ -226,45 +235,56 @@ def _store_tile(tile: F32, first: int, vectors: F32) -> None:
             vectors[first + lane, i] = tile[i, lane]
 
 
-@kernel
-def _butterflies(tile: F32, start: int, n: int, step: int) -> None:
-    """(a, b) -> (a + b, a - b) for the pairs `step` apart among the dims start..start + n."""
-    flat = tile.ravel()
-    run = step * _LANES
-    for group in range(start * _LANES, (start + n) * _LANES, 2 * run):
-        upper, lower = flat[group : group + run], flat[group + run : group + 2 * run]
-        # One long loop: LLVM would unroll a loop over the lanes, and then not see that it may vectorise.
-        for i in range(run):
-            a, b = upper[i], lower[i]
-            upper[i] = a + b
-            lower[i] = a - b
+# A tile is read and written by its address, a dim's lanes at once: views of its rows would take longer than the
+# arithmetic. Whoever makes a tile keeps it alive while it is worked on.
 
 
-@kernel
-def _scale_tile(tile: F32, multipliers: F32) -> None:
-    n_lanes = tile.shape[1]
-    for i in range(tile.shape[0]):
-        row, multiplier = tile[i], multipliers[i]
-        for lane in range(n_lanes):
-            row[lane] *= multiplier
+@njit(nogil=True, error_model="numpy")
+def _butterflies(at, n, step):  # type: ignore[no-untyped-def]
+    """(a, b) -> (a + b, a - b) for the pairs `step` apart among n dims from an address on."""
+    for group in range(0, n, 2 * step):
+        for i in range(group, group + step):
+            butterfly(at + _DIM_BYTES * i, _DIM_BYTES * step)
 
 
-@kernel
-def _hadamard(tile: F32, start: int, block: int) -> None:
+@njit(nogil=True, error_model="numpy")
+def _hadamard(at, block):  # type: ignore[no-untyped-def]
+    """Butterflies of steps 1, 2, 4 and so on, two steps in one pass."""
     step = 1
-    while step < block:
-        _butterflies(tile, start, block, step)
-        step *= 2
+    while 4 * step <= block:
+        for group in range(0, block, 4 * step):
+            for i in range(group, group + step):
+                double_butterfly(at + _DIM_BYTES * i, _DIM_BYTES * step)
+        step *= 4
+    if step < block:
+        _butterflies(at, block, step)
 
 
-@kernel
-def _rotate_tile(tile: F32, multipliers: F32, block: int) -> None:
-    n_dims = tile.shape[0]
+@njit(nogil=True, error_model="numpy")
+def _scale_tile(at, multipliers):  # type: ignore[no-untyped-def]
     for i in range(multipliers.shape[0]):
-        _scale_tile(tile, multipliers[i])
-        _hadamard(tile, (i % 2) * (n_dims - block), block)
+        scale_lanes(at + _DIM_BYTES * i, multipliers[i])
+
+
+@njit(nogil=True, error_model="numpy")
+def _rotate_tile(tile, multipliers, block):  # type: ignore[no-untyped-def]
+    at, n_dims = tile.ctypes.data, tile.shape[0]
+    for i in range(multipliers.shape[0]):
+        _scale_tile(at, multipliers[i])
+        _hadamard(at + _DIM_BYTES * ((i % 2) * (n_dims - block)), block)
         if block < n_dims:
-            _butterflies(tile, 0, n_dims, n_dims // 2)
+            _butterflies(at, n_dims, n_dims // 2)
+
+
+@njit(nogil=True, error_model="numpy")
+def _rotate_tile_back(tile, multipliers, block):  # type: ignore[no-untyped-def]
+    """Each step is symmetric and orthogonal, so its own inverse: the same steps in reverse order."""
+    at, n_dims = tile.ctypes.data, tile.shape[0]
+    for i in range(multipliers.shape[0] - 1, -1, -1):
+        if block < n_dims:
+            _butterflies(at, n_dims, n_dims // 2)
+        _hadamard(at + _DIM_BYTES * ((i % 2) * (n_dims - block)), block)
+        _scale_tile(at, multipliers[i])
 
 
 @kernel
@@ -282,12 +302,7 @@ def _rotate_back_tiles(rotated: F32, multipliers: F32, block: int, vectors: F32)
     tile = np.empty((n_dims, _LANES), np.float32)
     for first in range(0, rotated.shape[0], _LANES):
         _load_tile(rotated, first, tile)
-        # Each step is symmetric and orthogonal, so its own inverse: the same steps in reverse order.
-        for i in range(multipliers.shape[0] - 1, -1, -1):
-            if block < n_dims:
-                _butterflies(tile, 0, n_dims, n_dims // 2)
-            _hadamard(tile, (i % 2) * (n_dims - block), block)
-            _scale_tile(tile, multipliers[i])
+        _rotate_tile_back(tile, multipliers, block)
         _store_tile(tile, first, vectors)
 
 
