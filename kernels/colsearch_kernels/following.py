@@ -10,7 +10,7 @@ from numba import njit
 from colsearch_kernels.codes import F32, address
 from colsearch_kernels.emit import read_f32, read_f64, read_i8, read_i64, write_f32, write_f64
 from colsearch_kernels.errors import KernelInputError
-from colsearch_kernels.integer import prefetch_piece, score_piece
+from colsearch_kernels.integer import score_piece
 from colsearch_kernels.jit import kernel
 
 # Candidates before the first look, unless the caller says otherwise, and from one look to the next.
@@ -139,16 +139,13 @@ def score_until(  # type: ignore[no-untyped-def]
         document = read_i64(order, i)
         if read_i8(ready, document) == 0:
             return i
-        if i + 1 < last:
-            following = read_i64(order, i + 1)
-            prefetch_piece(
-                read_i64(planes0, following), read_i64(planes1, following), read_i64(widths, following),
-                bytes0, bytes1, read_i64(doclens, following),
-            )  # fmt: skip
+        following = read_i64(order, min(i + 1, last - 1))
         score = score_piece(
             layout, read_i64(planes0, document), read_i64(planes1, document), bytes0, bytes1,
             read_i64(widths, document), scale, read_i64(doclens, document),
             n_dims, query, initial, scales, n_vectors, scratch,
+            read_i64(planes0, following), read_i64(planes1, following), read_i64(widths, following),
+            read_i64(doclens, following),
         )  # fmt: skip
         write_f32(scores, i, score)
         _see(score, read_f32(estimates, i), best, k, sums)

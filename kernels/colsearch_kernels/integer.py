@@ -70,16 +70,27 @@ def _unpack(layout, plane0, plane1, bytes0, bytes1, n_present, n_rows, n_dims, o
 @njit(nogil=True, error_model="numpy")
 def _document(  # type: ignore[no-untyped-def]
     layout, plane0, plane1, bytes0, bytes1, widths, scale, start, stop,
-    n_dims, query, initial, n_vectors, rows, tile_widths, maxima,
+    n_dims, query, initial, n_vectors, rows, tile_widths, maxima, next0, next1, n_next,
 ):  # fmt: skip
-    """Max into `maxima` the similarities of tokens start..stop - 1."""
+    """Max into `maxima` the similarities of tokens start..stop - 1.
+
+    next0, next1: where the next document lies, of n_next tokens; with each tile as many of them are asked for.
+    """
+    n_next = min(n_next, _PREFETCH_BYTES // bytes0)
+    n_asked = 0
+    # With one vector of query tokens, a small tile waits for its own sums most of the time.
+    few = SMALL if n_vectors == 1 else TILE - SMALL
     first = start
     while first < stop:
-        small = stop - first <= TILE - SMALL
+        small = stop - first <= few
         n_rows = SMALL if small else TILE
         # Some tokens of the tile before once more change no maximum.
         begin = max(start, min(first, stop - n_rows))
         n_present = min(n_rows, stop - begin)
+        n_more = min(n_rows if stop - first > n_rows else n_next, n_next - n_asked)
+        prefetch(next0 + n_asked * bytes0, n_more * bytes0)
+        prefetch(next1 + n_asked * bytes1, n_more * bytes1)
+        n_asked += n_more
         # Bytes need no unpacking, unless the tile would read beyond the document.
         if layout == BYTES and n_present == n_rows:
             tile_rows = plane0 + begin * bytes0
@@ -168,17 +179,17 @@ def score_documents(  # type: ignore[no-untyped-def]
     for i in range(first, last):
         ordinal = read_i64(ordinals, i) if ordinals else i
         start, stop = read_i64(offsets, ordinal), read_i64(offsets, ordinal + 1)
+        begin, end = 0, 0
         if i + 1 < last:
             following = read_i64(ordinals, i + 1) if ordinals else i + 1
             begin, end = read_i64(offsets, following), read_i64(offsets, following + 1)
-            prefetch(plane0 + begin * bytes0, min((end - begin) * bytes0, _PREFETCH_BYTES))
-            prefetch(plane1 + begin * bytes1, min((end - begin) * bytes1, _PREFETCH_BYTES))
             prefetch(widths + begin * 2, min((end - begin) * 2, _PREFETCH_BYTES))
         for lane in range(16 * n_vectors):
             write_f32(maxima, lane, np.float32(-np.inf))
         _document(
             layout, plane0, plane1, bytes0, bytes1, widths, scale, start, stop,
             n_dims, query, initial, n_vectors, rows, tile_widths, maxima,
+            plane0 + begin * bytes0, plane1 + begin * bytes1, end - begin,
         )  # fmt: skip
         for q in range(n_queries):
             total = 0.0
@@ -189,26 +200,22 @@ def score_documents(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, error_model="numpy")
-def prefetch_piece(plane0, plane1, widths, bytes0, bytes1, n_tokens):  # type: ignore[no-untyped-def]
-    """Ask for a document that will be scored soon."""
-    prefetch(plane0, min(n_tokens * bytes0, _PREFETCH_BYTES))
-    prefetch(plane1, min(n_tokens * bytes1, _PREFETCH_BYTES))
-    prefetch(widths, min(n_tokens * 2, _PREFETCH_BYTES))
-
-
-@njit(nogil=True, error_model="numpy")
 def score_piece(  # type: ignore[no-untyped-def]
     layout, plane0, plane1, bytes0, bytes1, widths, scale, n_tokens,
-    n_dims, query, initial, scales, n_vectors, scratch,
+    n_dims, query, initial, scales, n_vectors, scratch, next0, next1, next_widths, n_next,
 ):  # fmt: skip
-    """MaxSim of the document whose tokens start at these addresses; -inf without tokens."""
+    """MaxSim of the document whose tokens start at these addresses; -inf without tokens.
+
+    next0, next1, next_widths: of the document that is scored next, of n_next tokens, which is asked for meanwhile.
+    """
+    prefetch(next_widths, min(n_next * 2, _PREFETCH_BYTES))
     maxima, tile_widths = scratch, scratch + 64 * n_vectors
     rows = tile_widths + 64
     for lane in range(16 * n_vectors):
         write_f32(maxima, lane, np.float32(-np.inf))
     _document(
         layout, plane0, plane1, bytes0, bytes1, widths, scale, 0, n_tokens,
-        n_dims, query, initial, n_vectors, rows, tile_widths, maxima,
+        n_dims, query, initial, n_vectors, rows, tile_widths, maxima, next0, next1, n_next,
     )  # fmt: skip
     total = 0.0
     for lane in range(16 * n_vectors):
@@ -226,17 +233,13 @@ def score_pieces(  # type: ignore[no-untyped-def]
     planes0, planes1, widths: (n_docs,) int64, where the first token of each document lies; doclens likewise.
     """
     for i in range(first, last):
-        document = read_i64(order, i)
-        if i + 1 < last:
-            following = read_i64(order, i + 1)
-            prefetch_piece(
-                read_i64(planes0, following), read_i64(planes1, following), read_i64(widths, following),
-                bytes0, bytes1, read_i64(doclens, following),
-            )  # fmt: skip
+        document, following = read_i64(order, i), read_i64(order, min(i + 1, last - 1))
         score = score_piece(
             layout, read_i64(planes0, document), read_i64(planes1, document), bytes0, bytes1,
             read_i64(widths, document), scale, read_i64(doclens, document),
             n_dims, query, initial, scales, n_vectors, scratch,
+            read_i64(planes0, following), read_i64(planes1, following), read_i64(widths, following),
+            read_i64(doclens, following),
         )  # fmt: skip
         write_f32(scores, i, score)
 
@@ -259,7 +262,7 @@ def document_maxima(  # type: ignore[no-untyped-def]
             write_f32(found, lane, np.float32(-np.inf))
         _document(
             layout, plane0, plane1, bytes0, bytes1, widths, scale, start, stop,
-            n_dims, query, initial, n_vectors, rows, tile_widths, found,
+            n_dims, query, initial, n_vectors, rows, tile_widths, found, plane0, plane1, 0,
         )  # fmt: skip
         for token in range(row_length):
             value = read_f32(found, token)
