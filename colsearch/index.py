@@ -223,11 +223,15 @@ class ColIndex:
 
         Args:
             ids: one id or several.
-            purge: also rewrite every file that holds a byte of them, before returning.
+            purge: also rewrite every file that holds a byte of them, before returning. A prefilter that was fitted
+                on them goes as well; searches scan until a write, or `optimize`, has fitted another.
         Raises: UnknownIdError if one of the ids is not in the index.
         """
-        several = [ids] if isinstance(ids, str | int) else ids
-        n_docs = self._store.delete([inputs.checked_id(one) for one in several], purge=purge)
+        several = [inputs.checked_id(one) for one in ([ids] if isinstance(ids, str | int) else ids)]
+        with self._store.write_lock():
+            if purge:
+                self._upkeep.before_purge(several)
+            n_docs = self._store.delete(several, purge=purge)
         self._follow_up()
         return n_docs
 
