@@ -1,9 +1,11 @@
 """An index that is large enough for a learned prefilter: in forked and spawned workers, under a merge, purged."""
 
 import multiprocessing
+import resource
 import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ from colsearch.searcher import Request, Searched
 from colsearch.types import F32, Hits
 from tests.prefilters.clusters import cluster_documents, draw_kinds, draw_queries
 from tests.torture.children import run_in_child
+from tests.torture.test_damage import _address_space_bytes
 
 # 200,000 tokens: as few as a prefilter is fitted for without being told to.
 DIM, N_DOCS, N_LATER = 128, 4_000, 30
@@ -307,3 +310,22 @@ def words(path: Path) -> set[str]:
     with closing(sqlite3.connect(path / "index.sqlite")) as connection:
         connection.execute("CREATE VIRTUAL TABLE temp.terms USING fts5vocab(main, texts, row)")
         return {word for (word,) in connection.execute("SELECT term FROM terms")}
+
+
+@pytest.mark.parametrize("k", [2**31, 2**63])
+def test_a_k_beyond_all_documents_gives_all_of_them_soon(fitted, k):
+    with ColIndex.open(fitted, n_threads=1) as index:
+        best = index.search(QUERIES[0], k=len(index), exact=True)
+
+        def use() -> float:
+            start = time.process_time()
+            _, hard = resource.getrlimit(resource.RLIMIT_AS)
+            resource.setrlimit(resource.RLIMIT_AS, (_address_space_bytes() + (512 << 20), hard))
+            found = index.search(QUERIES[0], k=k)
+            assert [(hit.id, hit.score) for hit in found] == [(hit.id, hit.score) for hit in best]
+            assert len(index.search(QUERIES[0], k=k, group_by="owner")) == len(best)
+            assert index.audit(QUERIES[:1], k=k).recall == 1
+            return time.process_time() - start
+
+        index.search(QUERIES[0])
+        assert run_in_child(use).unwrap() < 3, "three calls"
