@@ -329,3 +329,18 @@ def test_a_k_beyond_all_documents_gives_all_of_them_soon(fitted, k):
 
         index.search(QUERIES[0])
         assert run_in_child(use).unwrap() < 3, "three calls"
+
+
+@pytest.mark.parametrize("kind", ["*.model", "*.pre"])
+def test_a_damaged_prefilter_is_made_anew_by_a_write_that_is_large_enough(copied, kind):
+    [path] = copied.glob(f"*/{kind}")
+    path.write_bytes(path.read_bytes()[:-1])
+    kinds = draw_kinds(0, DIM)
+    with ColIndex.open(copied, n_threads=2) as index:
+        exact = index.search(QUERIES[0], exact=True)
+        assert index.search(QUERIES[0]) == exact
+        add(index, cluster_documents(1, 3, kinds), 30_000)
+        assert index.info()["optimize_due"] and not index.info()["n_prefiltered_segments"]
+        add(index, cluster_documents(1_500, 4, kinds, (40, 65)), 40_000)
+        assert index.info()["optimize_due"] is None and index.check(deep=True).ok
+        assert_prefiltered(everything_asked(index))
