@@ -223,11 +223,15 @@ class ColIndex:
 
         Args:
             ids: one id or several.
-            purge: also rewrite every file that holds a byte of them, before returning.
+            purge: also rewrite every file that holds a byte of them, before returning. A prefilter that was fitted
+                on them goes as well; searches scan until a write, or `optimize`, has fitted another.
         Raises: UnknownIdError if one of the ids is not in the index.
         """
-        several = [ids] if isinstance(ids, str | int) else ids
-        n_docs = self._store.delete([inputs.checked_id(one) for one in several], purge=purge)
+        several = [inputs.checked_id(one) for one in ([ids] if isinstance(ids, str | int) else ids)]
+        with self._store.write_lock():
+            if purge:
+                self._upkeep.before_purge(several)
+            n_docs = self._store.delete(several, purge=purge)
         self._follow_up()
         return n_docs
 
@@ -323,7 +327,8 @@ class ColIndex:
         others = [snapshot.find(ids, missing_ok=True) for ids in retrieved]
 
         def best(k: int, rows: slice = slice(None)) -> list[Hits]:
-            request = Request(k, allowed, 1.0 if exact else inputs.checked_recall(recall), self.n_threads)
+            share = 1.0 if exact else inputs.checked_recall(recall)
+            request = Request(_at_most_all(k, snapshot), allowed, share, self.n_threads)
             if texts is None:
                 searched = self._searcher.search(snapshot, tokens[rows], request)
             else:
@@ -373,7 +378,9 @@ class ColIndex:
         if not vectors:
             raise ConfigError("an audit needs queries, and documents to search")
         found, exact = (
-            self._searcher.search(snapshot, vectors, Request(k, None, share, self.n_threads))
+            self._searcher.search(
+                snapshot, vectors, Request(_at_most_all(k, snapshot), None, share, self.n_threads)
+            )
             for share in (recall, 1.0)
         )
         return audit(found, exact, k=k, promised=recall, n_docs=snapshot.n_docs, made_up=queries is None)
@@ -513,6 +520,11 @@ class ColIndex:
 def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _at_most_all(k: int, snapshot: Snapshot) -> int:
+    """Beyond all documents, k means all of them; what is made for each hit must not cost more."""
+    return min(k, max(snapshot.n_docs, 1))
 
 
 def _length(items: object) -> int | None:

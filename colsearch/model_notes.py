@@ -1,4 +1,7 @@
-"""What was measured of a prefilter on the documents of its index; stored beside it in SQLite, as JSON."""
+"""What is known of a prefilter beside its arrays: what was measured of it, and which documents it was fitted on.
+
+The first is stored in SQLite, as JSON, the second in the model's file.
+"""
 
 import json
 from dataclasses import dataclass
@@ -7,6 +10,9 @@ from typing import Any
 from colsearch.errors import DamagedError
 from colsearch.prefilters import MODEL_META, Calibration
 from colsearch.store import Model, Snapshot
+from colsearch.types import I64
+
+SAMPLE = "sample"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +52,11 @@ def usable_model(snapshot: Snapshot) -> Model | None:
     """The prefilter's model, unless it is of a kind that this release does not read, and will make anew."""
     model = snapshot.model
     return model if model is not None and model.file.meta == MODEL_META else None
+
+
+def fitted_on(model: Model) -> I64 | None:
+    """Sorted doc_nos of the documents of which the model may hold tokens; None if it does not say.
+
+    Raises: DamagedError: if it says something else.
+    """
+    return model.file.array(SAMPLE, "<i8", (None,)) if SAMPLE in model.file else None

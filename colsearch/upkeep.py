@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from colsearch.model_notes import ModelNotes, usable_model
+from colsearch.model_notes import SAMPLE, ModelNotes, fitted_on, usable_model
 from colsearch.planning import scans
 from colsearch.prefilters import (
     DEPTHS,
@@ -27,7 +27,7 @@ from colsearch.prefilters import (
 from colsearch.scorer import Scorer, searchable
 from colsearch.searcher import Searcher
 from colsearch.store import LiveSegment, Model, Snapshot, Store, present_rows
-from colsearch.types import F32, I64, U8, TokenVectors
+from colsearch.types import F32, I64, U8, DocId, TokenVectors
 from colsearch_kernels import Codes
 
 _log = logging.getLogger(__name__)
@@ -119,6 +119,24 @@ class Upkeep:
             # Whatever it was, the documents are committed: to raise would say that they are not.
             _log.exception("%s: the prefilter was put off until the next write", self._store.path)
 
+    def before_purge(self, ids: Sequence[DocId]) -> None:
+        """Forget the prefilter if it holds tokens of these documents, or of any that went before.
+
+        The next write that finds it due fits another.
+        Raises: UnknownIdError: if one of the ids is not in the index.
+        """
+        snapshot = self._store.snapshot()
+        gone = snapshot.find(ids)
+        sample = None if snapshot.model is None else fitted_on(snapshot.model)
+        kept = None
+        if (
+            sample is not None
+            and not np.isin(gone, sample).any()
+            and len(snapshot.live(sample)) == len(sample)
+        ):
+            kept = snapshot.model
+        self._store.forget_models(keep=None if kept is None else kept.name)
+
     def made_up_queries(self, encode: EncodeQueries | None) -> list[F32]:
         """Queries made of the index's documents, for an audit without real ones."""
         snapshot = self._store.snapshot()
@@ -149,14 +167,19 @@ class Upkeep:
             return True
 
     def _refit(self, encode: EncodeQueries | None, n_threads: int) -> None:
-        prefilter, held_out = self._fitted(encode, n_threads)
-        name = self._store.put_model(prefilter.arrays(), MODEL_META)
+        prefilter, held_out, sample = self._fitted(encode, n_threads)
+        name = self._store.put_model(prefilter.arrays() | {SAMPLE: sample}, MODEL_META)
         rehearsal = Rehearsal(prefilter, self._codec, held_out, n_threads)
         self._extend(name, prefilter, n_threads, rehearsal)
         self._adopt(name, rehearsal.calibration())
 
-    def _fitted(self, encode: EncodeQueries | None, n_threads: int) -> tuple[LearnedPrefilter, list[F32]]:
-        """A prefilter, and queries that it was not fitted on; the samples are in memory no longer than this."""
+    def _fitted(
+        self, encode: EncodeQueries | None, n_threads: int
+    ) -> tuple[LearnedPrefilter, list[F32], I64]:
+        """A prefilter, queries that it was not fitted on, and the doc_nos of those documents that it was.
+
+        The samples are in memory no longer than this.
+        """
         snapshot = self._store.snapshot()
         rng = np.random.default_rng(_SEED)
         documents, doc_nos = self._sample(snapshot, 0, rng)
@@ -167,7 +190,7 @@ class Upkeep:
         else:
             held_out, probes = token_runs(documents, self._codec, _N_CALIBRATION, rng), np.concatenate(runs)
         probes = probes[rng.permutation(len(probes))]
-        return fit(self._codec, documents, probes, runs, n_threads), held_out
+        return fit(self._codec, documents, probes, runs, n_threads), held_out, doc_nos
 
     def _adopt(self, name: str, calibration: Calibration) -> None:
         snapshot = self._store.snapshot()

@@ -6,6 +6,7 @@ falls back to a pickle, which runs whatever code it holds; classes named in `mod
 """
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,6 +19,8 @@ _OWN_CODE = ("sentence_transformers.", "pylate.models.Dense.Dense")
 _MULTI_VECTOR = ("MultiVectorEncoder", "ColBERT")
 # Earlier PyLate saved no model_type; these keys are its alone.
 _PYLATE_KEYS = ("query_prefix", "document_prefix", "query_length", "document_length")
+# A tokenizer's settings with thousands of added tokens are one or two.
+_MAX_JSON_BYTES = 8 << 20
 _DOWNLOADED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.metadata"]
 
 
@@ -68,6 +71,7 @@ def check_checkpoint(folder: Path, *, trust_remote_code: bool) -> None:
     """
     modules = list(_modules(folder))
     for place in dict.fromkeys([folder, *(module.folder for module in modules)]):
+        _check_plain(place)
         _check_no_pickle(place)
     if not trust_remote_code:
         _check_no_foreign_code(folder, modules)
@@ -76,11 +80,25 @@ def check_checkpoint(folder: Path, *, trust_remote_code: bool) -> None:
 
 
 def _modules(folder: Path) -> Iterator[Module]:
-    for entry in _read(folder / "modules.json") or []:
+    for entry in _read(folder / "modules.json", list) or []:
+        if not isinstance(entry, dict) or not {"type", "path"} <= entry.keys():
+            raise EncoderError(f"{folder / 'modules.json'} lists {entry!r:.80}, which is no module")
         reference, path = str(entry["type"]), PurePosixPath(str(entry["path"]))
         if path.is_absolute() or ".." in path.parts:
             raise EncoderError(f"{folder / 'modules.json'} points outside its folder, to {path}")
         yield Module(reference.rsplit(".", 1)[-1], reference, folder / path)
+
+
+def _check_plain(place: Path) -> None:
+    """A pipe or a device would hang whoever loads it; links to files are how the Hub's cache is made."""
+    if not place.exists():
+        return
+    if not place.is_dir():
+        raise EncoderError(f"{place} is not a folder")
+    odd = [path for path in place.iterdir() if path.exists() and not (path.is_file() or path.is_dir())]
+    odd += [path for path in place.glob("*.safetensors") if not path.is_file()]
+    if odd:
+        raise EncoderError(f"{odd[0]} is not a plain file")
 
 
 def _check_no_pickle(place: Path) -> None:
@@ -117,11 +135,14 @@ def _check_weights(folder: Path, modules: list[Module]) -> None:
     """Transformer and Dense folders hold safetensors; without, sentence-transformers looks for pickles."""
     weighted = [module.folder for module in modules if module.kind in ("Transformer", "Dense")] or [folder]
     for place in weighted:
-        if not any(place.glob("*.safetensors")):
+        files = list(place.glob("*.safetensors"))
+        if not files:
             raise EncoderError(
                 f"{place} has no *.safetensors: either it is no checkpoint, or its weights are a pickle, "
                 "which is not loaded; convert them to model.safetensors"
             )
+        for file in files:
+            _tensor_names(file)
 
 
 def _check_is_multi_vector(folder: Path, modules: list[Module]) -> None:
@@ -144,14 +165,19 @@ def _check_is_multi_vector(folder: Path, modules: list[Module]) -> None:
 
 
 def _check_stanford_projection(folder: Path) -> None:
-    from safetensors import safe_open
-
     path = folder / "model.safetensors"
-    if path.exists():
+    if not path.exists() or "linear.weight" not in _tensor_names(path):
+        raise _no_projection(folder, "an HF_ColBERT checkpoint whose model.safetensors lacks linear.weight")
+
+
+def _tensor_names(path: Path) -> list[str]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
         with safe_open(path, framework="np") as weights:
-            if "linear.weight" in weights.keys():  # noqa: SIM118  (a safetensors handle is no mapping)
-                return
-    raise _no_projection(folder, "an HF_ColBERT checkpoint whose model.safetensors lacks linear.weight")
+            return list(weights.keys())
+    except (SafetensorError, OSError) as error:
+        raise EncoderError(f"{path} is no safetensors file, or a damaged one: {error}") from None
 
 
 def _no_projection(folder: Path, what: str) -> EncoderError:
@@ -162,11 +188,16 @@ def _no_projection(folder: Path, what: str) -> EncoderError:
     )
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, kind: type = dict) -> Any:
     """Parsed JSON, or None if there is no such file."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
+    if not path.is_file() or path.stat().st_size > _MAX_JSON_BYTES:
+        raise EncoderError(f"{path} is not a plain file of at most {_MAX_JSON_BYTES >> 20} MiB")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise EncoderError(f"{path} is not JSON: {error}") from error
+    if not isinstance(value, kind):
+        raise EncoderError(f"{path} holds a {type(value).__name__}, not a {kind.__name__}")
+    return value

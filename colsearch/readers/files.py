@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import lzma
+import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from colsearch.types import Document
 
 _PACKED = (".gz", ".xz")
 _MAX_LISTED = 100
+# What reading a file can raise that is damaged, or packed by something else.
+_UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
 @dataclass(slots=True)
@@ -132,7 +135,7 @@ _Parse = _JsonLine | _TextFile | _TableRow
 
 def _table(path: Path, delimiter: str) -> Iterator[tuple[str, _TableRow]]:
     with _opened(path) as raw, io.TextIOWrapper(raw, "utf-8-sig", newline="") as text:
-        rows = csv.reader(text, delimiter=delimiter, strict=delimiter == ",")
+        rows = csv.reader(_text_lines(text, path), delimiter=delimiter, strict=delimiter == ",")
         try:
             header = next(rows, [])
             if "text" not in header or not {"_id", "id"} & set(header):
@@ -140,27 +143,43 @@ def _table(path: Path, delimiter: str) -> Iterator[tuple[str, _TableRow]]:
             for row in rows:
                 where = f"{path}:{rows.line_num}"
                 yield where, _TableRow(header, row, where)
-        except (csv.Error, UnicodeDecodeError) as error:
+        except (csv.Error, UnicodeDecodeError, *_UNREADABLE) as error:
             raise DocumentError(f"{path}:{rows.line_num + 1}: {error}") from None
 
 
+def _text_lines(text: io.TextIOWrapper, path: Path) -> Iterator[str]:
+    number = 0
+    while line := text.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if len(line) > MAX_LINE_BYTES:
+            raise DocumentError(
+                f"{path}:{number}: a line of more than {MAX_LINE_BYTES >> 20} MiB; split the document"
+            )
+        yield line
+
+
 def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
-    with closing(_opened(path)) as file:
-        number = 0
-        while line := file.readline(MAX_LINE_BYTES + 2):
-            number += 1
-            where = f"{path}:{number}"
-            # Of a line that is too long only the beginning is kept, for whoever parses it to refuse.
-            part = line
-            while len(line) > MAX_LINE_BYTES and part and not part.endswith(b"\n"):
-                part = file.readline(MAX_LINE_BYTES)
-            if number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
-            if line.strip():
-                yield where, line
+    number = 0
+    try:
+        with closing(_opened(path)) as file:
+            while line := file.readline(MAX_LINE_BYTES + 2):
+                number += 1
+                part, too_long = line, len(line) > MAX_LINE_BYTES
+                if number == 1 and not too_long:
+                    line = line.removeprefix(b"\xef\xbb\xbf")
+                if line.strip():
+                    yield f"{path}:{number}", line
+                # Of a line that is too long only the beginning was given, for whoever parses it to refuse; its rest,
+                # which may be gigabytes, is read only if they go on.
+                while too_long and part and not part.endswith(b"\n"):
+                    part = file.readline(MAX_LINE_BYTES)
+    except _UNREADABLE as error:
+        raise DocumentError(f"{path}:{number + 1}: cannot be read: {error}") from None
 
 
 def _opened(path: Path) -> IO[bytes]:
+    if path.exists() and not path.is_file():
+        raise DocumentError(f"{path} is not a plain file")
     try:
         if path.suffix == ".gz":
             return gzip.open(path, "rb")  # type: ignore[return-value]

@@ -12,6 +12,8 @@ def read_run(path: Path) -> dict[str, list[str]]:
 
     Raises: DocumentError: naming file and line.
     """
+    if path.exists() and not path.is_file():
+        raise DocumentError(f"{path} is not a plain file")
     ranked: dict[str, list[tuple[int, str]]] = {}
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from colsearch.errors import StorageError
+from colsearch.store import disk
+from colsearch.store.database import UNFINISHED_NAMES
 from colsearch.store.prefilter_file import PRESENT, present_rows, write_prefilter
-from colsearch.store.rows import collect, forget_documents
+from colsearch.store.rows import collect, delete_staged, forget_documents
 from colsearch.store.segment import Segment, write_merged
 from colsearch.store.snapshot import LiveSegment
 from colsearch.types import I64
@@ -109,8 +111,14 @@ def _carried(
 
 
 def purge(store: Store) -> None:
-    """Rewrite every file that holds bytes of deleted documents: segments, text index, SQLite itself."""
+    """Rewrite every file that holds bytes of deleted documents: segments, text index, SQLite itself.
+
+    What killed calls have left may hold some too: builds that are not finished, and files that no row names.
+    """
     try:
+        delete_staged(store)
+        for name in UNFINISHED_NAMES:
+            disk.remove(store.path / name)
         for part in store.snapshot().parts:
             if part.live is not None:
                 merge(store, [part])

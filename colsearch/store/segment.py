@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,7 +18,7 @@ from colsearch_kernels.lazy import lazy
 
 SUFFIX = ".seg"
 Settings: TypeAlias = dict[str, Any]
-_COPY_TOKENS = 1 << 18
+_COPY_TOKENS, _COPY_BYTES = 1 << 18, 8 << 20
 # JSON as most ids are, strings that stand for their own characters and integers: read without json's ado.
 _PLAIN_INTEGER = re.compile(rb"0|[1-9][0-9]{0,17}")
 _PLAIN_STRING = re.compile(rb'"[ !#-\[\]-~]*"')
@@ -77,31 +77,34 @@ def write_segment(
 
 
 def write_merged(folder: Path, parts: Sequence["Segment"], kept: Sequence[I64]) -> tuple[str, int]:
-    """Copy the kept ordinals (ascending) of adjacent segments into a new one, byte for byte."""
+    """Copy the kept ordinals (ascending) of adjacent segments into a new one, byte for byte.
+
+    In memory are a few numbers a document, and of all else a chunk at a time.
+    """
     pieces = [(segment, rows) for segment, rows in zip(parts, kept) if len(rows)]
     doclens = np.concatenate([np.diff(s.offsets)[rows] for s, rows in pieces] or [np.empty(0, np.int64)])
     offsets = np.concatenate([[0], np.cumsum(doclens)]).astype(np.int64)
     for segment, rows in pieces:
         segment.verify(rows)
+        segment.verify_blobs(rows)
+        segment.file.release()
     sections = [
         Section(
             f"{kind}{i}",
             arrays[0].dtype.str,
             (int(offsets[-1]), *arrays[0].shape[1:]),
-            _TokenRows(pieces, kind, i),
+            _copied_tokens(pieces, kind, i),
         )
         for kind, all_arrays in (("plane", [s.planes for s in parts]), ("width", [s.widths for s in parts]))
         for i, arrays in enumerate(zip(*all_arrays))
     ]
     sections.append(Section.of("offsets", offsets))
     sections.append(Section.of("doc_nos", _concatenated([s.doc_nos[rows] for s, rows in pieces], np.int64)))
-    for name in ("ids", "texts"):
-        sections += _blob(name, [s.blob(name, int(row)) for s, rows in pieces for row in rows])
+    sections += [*_copied_blobs("ids", pieces), *_copied_blobs("texts", pieces)]
     sections.append(Section.of("has_text", _concatenated([s.has_text[rows] for s, rows in pieces], np.uint8)))
-    sections += _blob("metadata", [s.blob("metadata", int(row)) for s, rows in pieces for row in rows])
+    sections += _copied_blobs("metadata", pieces)
     if any(segment.has_spans for segment, _ in pieces):
-        spans = [segment.spans(int(row)) for segment, rows in pieces for row in rows]
-        sections.append(Section.of("spans", packed_spans(np.concatenate(spans))))
+        sections.append(_copied_spans(pieces))
     meta = {"kind": "segment", "settings": parts[0].settings}
     return container.write(folder, SUFFIX, sections, meta)
 
@@ -238,14 +241,37 @@ class Segment:
         self.file.verify(name, start, stop)
         return bytes(data[start:stop])
 
+    def blob_offsets(self, name: str) -> I64:
+        """(n_docs + 1,) where each document's id, text or metadata starts."""
+        return self._blobs[name][0]
+
+    def blob_bytes(self, name: str, start: int, stop: int) -> U8:
+        """A part of all documents' bytes; call `verify_blobs` before."""
+        return np.frombuffer(self._blobs[name][1], np.uint8)[start:stop]
+
+    def verify_blobs(self, ordinals: I64) -> None:
+        """Check the ids, texts, metadata and spans of ascending documents against their checksums."""
+        for name, (offsets, _) in self._blobs.items():
+            for start, stop in _runs(offsets, ordinals):
+                self.file.verify(name, start, stop)
+        if self.has_spans:
+            row_bytes = 2 * self._spans.dtype.itemsize
+            for start, stop in _runs(self.offsets, ordinals):
+                self.file.verify("spans", start * row_bytes, stop * row_bytes)
+
+    def span_rows(self, start: int, stop: int) -> I32:
+        """(n, 2) int32 character spans of a run of tokens; call `verify_blobs` before."""
+        if not self.has_spans:
+            return np.full((stop - start, 2), -1, np.int32)
+        return self._spans[start:stop].astype(np.int32)
+
     def spans(self, ordinal: int) -> I32:
         """(n_tokens, 2) int32 character spans of one document's tokens; -1 where unknown."""
         start, stop = int(self.offsets[ordinal]), int(self.offsets[ordinal + 1])
-        if not self.has_spans:
-            return np.full((stop - start, 2), -1, np.int32)
-        row_bytes = 2 * self._spans.dtype.itemsize
-        self.file.verify("spans", start * row_bytes, stop * row_bytes)
-        return self._spans[start:stop].astype(np.int32)
+        if self.has_spans:
+            row_bytes = 2 * self._spans.dtype.itemsize
+            self.file.verify("spans", start * row_bytes, stop * row_bytes)
+        return self.span_rows(start, stop)
 
     def _blob_arrays(self, name: str) -> tuple[I64, memoryview]:
         data: U8 = self.file.array(name, "|u1", (None,), lazy=True)
@@ -269,25 +295,66 @@ class Segment:
 
 def packed_spans(spans: I32) -> NDArray[np.int16] | I32:
     """Character spans in 16 bits when every text is short enough, else in 32."""
-    if spans.size and int(spans.max()) > np.iinfo(np.int16).max:
-        return spans
-    return spans.astype(np.int16)
+    largest = int(spans.max()) if spans.size else -1
+    return spans if _span_type(largest) is np.int32 else spans.astype(np.int16)
+
+
+def _span_type(largest: int) -> type[np.int16] | type[np.int32]:
+    return np.int32 if largest > np.iinfo(np.int16).max else np.int16
+
+
+Pieces: TypeAlias = Sequence[tuple[Segment, I64]]
 
 
 @dataclass(frozen=True, slots=True)
-class _TokenRows:
-    """The token rows of the kept documents, copied in chunks of bounded size."""
+class _Copied:
+    """What `read` gives of the kept documents, in chunks of bounded size; files that were read leave the memory.
 
-    pieces: Sequence[tuple[Segment, I64]]
-    kind: str
-    number: int
+    Attributes:
+        offsets: of each segment's documents in what is read.
+        read: of a segment, from here to there.
+    """
 
-    def __call__(self) -> Iterable[NDArray[Any]]:
+    pieces: Pieces
+    offsets: Callable[[Segment], I64]
+    read: Callable[[Segment, int, int], NDArray[Any]]
+    chunk: int
+
+    def __call__(self) -> Iterator[NDArray[Any]]:
         for segment, rows in self.pieces:
-            array = (segment.planes if self.kind == "plane" else segment.widths)[self.number]
-            for start, stop in _runs(segment.offsets, rows):
-                for at in range(start, stop, _COPY_TOKENS):
-                    yield array[at : min(at + _COPY_TOKENS, stop)]
+            for start, stop in _runs(self.offsets(segment), rows):
+                for at in range(start, stop, self.chunk):
+                    yield self.read(segment, at, min(at + self.chunk, stop))
+            segment.file.release()
+
+
+def _copied_tokens(pieces: Pieces, kind: str, number: int) -> _Copied:
+    def read(segment: Segment, start: int, stop: int) -> NDArray[Any]:
+        return (segment.planes if kind == "plane" else segment.widths)[number][start:stop]
+
+    return _Copied(pieces, lambda segment: segment.offsets, read, _COPY_TOKENS)
+
+
+def _copied_blobs(name: str, pieces: Pieces) -> list[Section]:
+    lengths = [np.diff(segment.blob_offsets(name))[rows] for segment, rows in pieces]
+    offsets = np.concatenate([np.zeros(1, np.int64), *lengths]).cumsum()
+    copied = _Copied(
+        pieces,
+        lambda segment: segment.blob_offsets(name),
+        lambda segment, start, stop: segment.blob_bytes(name, start, stop),
+        _COPY_BYTES,
+    )
+    return [Section(name, "|u1", (int(offsets[-1]),), copied), Section.of(f"{name}_offsets", offsets)]
+
+
+def _copied_spans(pieces: Pieces) -> Section:
+    copied = _Copied(pieces, lambda segment: segment.offsets, Segment.span_rows, _COPY_TOKENS)
+    largest = max((int(chunk.max()) for chunk in copied()), default=-1)
+    n_tokens = sum(int(np.diff(segment.offsets)[rows].sum()) for segment, rows in pieces)
+    dtype = np.dtype(_span_type(largest))
+    return Section(
+        "spans", dtype.newbyteorder("<").str, (n_tokens, 2), lambda: (c.astype(dtype) for c in copied())
+    )
 
 
 def _runs(offsets: I64, rows: I64) -> Iterable[tuple[int, int]]:

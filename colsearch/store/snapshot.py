@@ -169,7 +169,7 @@ class Snapshot:
         with self._database.reading() as connection:
             # Sorted here: an ORDER BY would make SQLite merge the terms of a long $or row by row.
             matching = np.unique(doc_nos(connection.execute(sql, values)))
-        return self._live(matching)
+        return self.live(matching)
 
     def bm25(self, query: str, k: int) -> tuple[I64, F32]:
         """The k best live documents by BM25 over their texts: doc_nos and scores, best first."""
@@ -184,11 +184,11 @@ class Snapshot:
             rows = connection.execute(sql, (match, min(k + n_dead, 2**31))).fetchall()
         scores = dict(rows)
         doc_nos = np.array(list(scores), np.int64)
-        live = set(self._live(np.sort(doc_nos)).tolist())
+        live = set(self.live(np.sort(doc_nos)).tolist())
         kept = [doc_no for doc_no in scores if doc_no in live][:k]
         return np.array(kept, np.int64), np.array([scores[doc_no] for doc_no in kept], np.float32)
 
-    def _live(self, doc_nos: I64) -> I64:
+    def live(self, doc_nos: I64) -> I64:
         """Those of the sorted doc_nos that are live in this snapshot."""
         kept = []
         for part in self.parts:

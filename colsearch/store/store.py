@@ -328,6 +328,19 @@ class Store:
             self.changed()
             collect(self)
 
+    def forget_models(self, *, keep: str | None) -> None:
+        """Remove all models but one, adopted or not, and what they made of segments."""
+        with self.write_lock():
+            with self.database.reading() as connection:
+                others = connection.execute("SELECT 1 FROM models WHERE name IS NOT ?", (keep,)).fetchone()
+            if others is None:
+                return
+            with self.database.writing() as connection:
+                connection.execute("DELETE FROM models WHERE name IS NOT ?", (keep,))
+                connection.execute("DELETE FROM prefilters WHERE model IS NOT ?", (keep,))
+            self.changed()
+            collect(self)
+
     def _derived(self, open_file: Callable[[], T]) -> T | None:
         """What can be made again: damaged, gone or refused, searches scan until a write makes it anew."""
         try:

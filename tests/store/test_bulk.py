@@ -1,18 +1,21 @@
 """A bulk add in several staged segments: all or nothing, resumable, and swept if it is not resumed."""
 
 import os
+import resource
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 
 from colsearch import ColIndex
 from colsearch.errors import DuplicateIdError
 from colsearch.store import build as store_build
 from tests.torture import world
+from tests.torture.children import run_in_child
 
 N_DOCS, KILLED_AT = 40, 27
 IDS = [f"bulk{n}" for n in range(N_DOCS)]
@@ -87,3 +90,37 @@ def test_an_id_that_comes_twice_far_apart_leaves_nothing(tmp_path, small_batches
         assert len(index) == 0 and index.check(deep=True).ok
         assert not list((tmp_path / "index" / "segments").iterdir())
         assert add(index) == N_DOCS
+
+
+def test_a_long_stream_of_vectors_takes_the_memory_of_a_part_of_it(tmp_path):
+    """25,000 documents: 640 MB as floats, 160 MB as codes; neither may add up in memory."""
+    n_docs, n_tokens, dim = 25_000, 50, 128
+    pool = np.random.default_rng(0).standard_normal((4096 + n_tokens, dim), np.float32)
+
+    def vectors(n: int, seen: Callable[[int], object]) -> Iterator[Any]:
+        for number in range(n):
+            first = number * 37 % 4096
+            # Copied, so that whoever keeps it keeps all of it.
+            yield pool[first : first + n_tokens] * np.float32(1 + number % 7)
+            seen(number)
+
+    def peaks() -> list[float]:
+        with ColIndex.create(tmp_path / "warm", dim=dim) as index:
+            index.add_vectors(vectors(600, id))
+            index.search(pool[:4])
+        found = [_peak_mb()]
+        with ColIndex.create(tmp_path / "index", dim=dim) as index:
+            at = {int(n_docs * 0.6), n_docs - 1}
+            ids = (f"doc{n}" for n in range(n_docs))
+            index.add_vectors(vectors(n_docs, lambda n: n in at and found.append(_peak_mb())), ids=ids)
+            assert len(index) == n_docs and index.info()["prefilter"]
+        return [*found, _peak_mb()]
+
+    started, most_of_it, all_of_it, fitted = run_in_child(peaks, seconds=600).unwrap()
+    assert all_of_it - most_of_it < 20, "memory grows with the stream"
+    assert all_of_it - started < 140, "of 64 MiB of codes, and what is made of them when they are written"
+    assert fitted - started < 450, "a prefilter is fitted on a sample"
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,5 +1,6 @@
 """Merging changes no hit and no bit of a score, gives the room back, and leaves the readers alone."""
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ import pytest
 from colsearch import ColIndex
 from colsearch.searcher import Request
 from tests.torture import world
+from tests.torture.children import run_in_child
 
 N_DOCS = 300
+LONG_CHARS = 100_000
 
 
 @pytest.fixture
@@ -96,3 +99,39 @@ def test_compaction_gives_the_room_of_what_was_deleted_back(many):
             world.put(fresh, {id: version})
         fresh.compact()
     assert n_bytes(path) <= n_bytes(path.parent / "fresh") + 8192 < full
+
+
+def test_a_merge_takes_the_memory_of_a_part_of_what_it_copies(tmp_path):
+    """Three segments of 60 MB of texts and 20 MB of codes each."""
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((200, 64), np.float32)
+    numbers = range(1800)
+
+    def long_text(number: int) -> str:
+        return f"w{number} ".ljust(LONG_CHARS, "y")
+
+    with ColIndex.create(tmp_path / "index", dim=64) as index:
+        for first in (0, 600, 1200):
+            some = numbers[first : first + 600]
+            index.add_vectors(
+                [vectors] * 600, ids=some, texts=map(long_text, some), metadata=[{"n": n} for n in some]
+            )
+        index.delete([3, 700])
+        assert index.info()["n_segments"] == 3
+
+    def merge() -> float:
+        with ColIndex.open(tmp_path / "index", n_threads=1) as index:
+            for part in index._store.snapshot().parts:
+                part.segment.file.release()
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            index.compact()
+            grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+            assert index.info()["n_segments"] == 1
+        return grown / 1024
+
+    grown_mb = run_in_child(merge, seconds=300).unwrap()
+    assert grown_mb < 120, "more than one segment's files and a few chunks"
+    with ColIndex.open(tmp_path / "index", n_threads=1) as index:
+        for number in (0, 599, 600, 1799):
+            assert index.get(number).text == long_text(number) and index.get(number).metadata == {"n": number}
+        assert len(index) == 1798 and index.check(deep=True).ok

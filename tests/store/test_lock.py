@@ -34,8 +34,10 @@ def write_slowly(index: ColIndex, meanwhile: Callable[[], None]) -> None:
 def test_a_second_writer_is_told_who_writes_and_since_when(path):
     def second() -> None:
         with ColIndex.open(path, n_threads=1) as other:
+            start = time.monotonic()
             with pytest.raises(IndexLockedError, match="is being written by") as raised:
                 other.add_vectors([world.vectors("x", 0)], ids=["x"])
+            assert time.monotonic() - start < 5, "at once, not when SQLite has waited for half a minute"
             message = str(raised.value)
             holder = json.loads(message[message.index("{") : message.index("}") + 1])
             assert holder["pid"] == os.getpid() and holder["host"] == os.uname().nodename

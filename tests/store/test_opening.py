@@ -55,6 +55,16 @@ def test_a_large_file_is_verified_where_it_is_first_read(damaged):
                 index.search(QUERY, exact=True)
 
 
+@pytest.mark.parametrize("more_blocks, verified", [(0, True), (1, False)])
+def test_a_large_file_is_one_of_more_than_64_mib(tmp_path, more_blocks, verified):
+    # The file's last part is 8 bytes a block of checksums.
+    n_blocks = ((64 << 20) - container.HEADER_BYTES) // (4096 + 8) + more_blocks
+    section = container.Section.of("plane0", np.zeros(n_blocks * 4096, np.uint8))
+    name, n_bytes = container.write(tmp_path, ".test", [section], {})
+    assert (n_bytes <= 64 << 20) == verified
+    assert container.Container(tmp_path / name).all_verified == verified
+
+
 def test_full_verifies_a_large_file_at_open_and_off_never(damaged):
     with (
         patch.object(container, "VERIFY_AT_OPEN_BYTES", 0),

@@ -1,12 +1,18 @@
 """`delete(..., purge=True)`: not a byte of the document is left in any file of the index."""
 
+import os
+import signal
 import sqlite3
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
 from colsearch import ColIndex
+from colsearch.errors import UnknownIdError
+from colsearch.store import build
+from tests.torture.children import run_in_child
 
 DIM = 16
 SECRET = "purgeme"
@@ -37,7 +43,9 @@ def index(tmp_path: Path) -> ColIndex:
                 texts=[text(n) for n in numbers],
                 metadata=[metadata(n) for n in numbers],
             )
-        model = index._store.put_model({"weights": np.ones(4, np.float32)}, {})
+        # Fitted on a document that lives on.
+        arrays = {"weights": np.ones(4, np.float32), "sample": np.array([0])}
+        model = index._store.put_model(arrays, {})
         for part in index._store.snapshot().parts:
             vectors = part.segment.doc_nos.astype(np.float32)[:, None] + np.array([0.123, 0.456], np.float32)
             index._store.put_prefilter(part.segment.name, model, {"vectors": vectors})
@@ -79,6 +87,7 @@ def test_no_byte_of_a_purged_document_is_left_in_any_file(index, gone):
         for trace in wanted[n]:
             assert files_with(index.path, trace) == [], trace
     assert list(index) == [f"id{n}key" for n in range(40) if n not in gone]
+    assert index.info()["prefilter"] is not None
     assert index.check(deep=True).ok
 
 
@@ -101,3 +110,51 @@ def test_a_word_that_only_a_purged_document_had_leaves_the_text_index(index):
     terms = {term for (term,) in connection.execute("SELECT term FROM terms")}
     connection.close()
     assert SECRET not in terms and "zanzibar" in terms
+
+
+@pytest.mark.parametrize("sample", [[7], [0, 7], [3], None], ids=["it", "it too", "a dead one", "unknown"])
+def test_a_model_that_was_fitted_on_what_goes_goes_as_well(index, sample):
+    index.delete("id3key")
+    model_tokens = np.full(4, 7.125, np.float32)
+    arrays = {"weights": model_tokens} | ({} if sample is None else {"sample": np.array(sample)})
+    index._store.adopt_model(index._store.put_model(arrays, {}), {})
+    index.delete("id7key", purge=True)
+    assert files_with(index.path, model_tokens.tobytes()) == []
+    assert index.info()["prefilter"] is None and index.check(deep=True).ok
+
+
+def test_an_id_that_is_unknown_changes_nothing(index):
+    index._store.adopt_model(index._store.put_model({"weights": np.ones(3, np.float32)}, {}), {})
+    before = {path.name for path in index.path.rglob("*")}
+    with pytest.raises(UnknownIdError, match="'nobody'"):
+        index.delete(["id7key", "nobody"], purge=True)
+    assert {path.name for path in index.path.rglob("*")} == before and len(index) == 40
+
+
+def test_a_purge_takes_what_killed_calls_have_left(index):
+    """A staged update, a model that was never adopted, files without a row, an unfinished index.sqlite."""
+    secret = f"{SECRET}0123456789"
+
+    def update_and_die() -> None:
+        with patch.object(build, "BUFFER_BYTES", 1), patch("colsearch.builder.BATCH_DOCS", 1):
+            rows = (np.eye(3, DIM) if n < 2 else os.kill(os.getpid(), signal.SIGKILL) for n in range(3))
+            with ColIndex.open(index.path) as own:
+                own.update_vectors(rows, ids=["id7key", "x", "y"], texts=[secret] * 3)
+
+    assert run_in_child(update_and_die).kind == "signal"
+    assert len(index._store.staged_names()) == 2
+    index._store.put_model({"weights": np.frombuffer(secret.encode(), np.uint8)}, {})
+    for name in (
+        "segments/1-0.tmp",
+        f"segments/{'0' * 32}.pre",
+        "index.sqlite.new",
+        "index.sqlite.new-journal",
+    ):
+        (index.path / name).write_text(secret)
+    assert len(files_with(index.path, secret.encode())) == 8
+    index.delete("id7key", purge=True)
+    assert (
+        files_with(index.path, secret.encode()) == []
+        and SECRET.encode() not in (index.path / "index.sqlite").read_bytes()
+    )
+    assert index._store.staged_names() == [] and len(index) == 39 and index.check(deep=True).ok

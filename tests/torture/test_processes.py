@@ -32,6 +32,45 @@ def test_a_soak_keeps_no_memory_and_no_descriptors(scratch):
     assert soaked.descriptors[1] <= soaked.descriptors[0] + 8, soaked
 
 
+def test_threads_that_read_while_others_write_see_whole_commits(scratch):
+    """All documents change in one call, so an answer of two versions is torn, and one that goes back is lost."""
+    ids: list[str | int] = [f"doc{n}" for n in range(30)]
+    over = threading.Event()
+    problems: list[str] = []
+    n_reads = [0, 0, 0, 0]
+
+    def read(number: int, reader: ColIndex) -> None:
+        last = 0
+        while not over.is_set() and not problems:
+            hits = reader.search(world.QUERY, k=99, exact=True)
+            versions = {hit.metadata["version"] for hit in hits}
+            state = dict.fromkeys(ids, max(versions))
+            if len(hits) != len(ids) or len(versions) > 1 or max(versions) < last:
+                problems.append(f"{len(hits)} hits of versions {versions} after {last}")
+            problems.extend(problem for hit in hits if (problem := world.wrong_hit(hit, state)))
+            last = max(versions)
+            n_reads[number] += 1
+
+    with (
+        world.create(scratch / "index") as index,
+        ColIndex.open(scratch / "index", read_only=True, n_threads=2) as other,
+    ):
+        world.put(index, dict.fromkeys(ids, 0))
+        readers = [index, index, other, other]
+        threads = [threading.Thread(target=read, args=pair) for pair in enumerate(readers)]
+        for thread in threads:
+            thread.start()
+        for version in range(1, 41):
+            world.put(index, dict.fromkeys(ids, version), replace=True)
+            if version % 8 == 0:
+                index.compact()
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert not problems, problems[:3]
+    assert min(n_reads) >= 5, n_reads
+
+
 def searched(index: ColIndex) -> list[tuple[str | int, float]]:
     return [(hit.id, hit.score) for hit in index.search(world.QUERY, k=50)]
 

@@ -106,7 +106,9 @@ def staged(documents: State) -> Step:
 
 
 def _model(index: ColIndex) -> None:
-    name = index._store.put_model({"weights": np.arange(64, dtype=np.float32)}, {"kind": "torture"})
+    # Fitted on nothing, so that a purge lets it be.
+    arrays = {"weights": np.arange(64, dtype=np.float32), "sample": np.empty(0, np.int64)}
+    name = index._store.put_model(arrays, {"kind": "torture"})
     for part in index._store.snapshot().parts:
         vectors = np.full((part.segment.n_docs, 4), 0.5, np.float32)
         index._store.put_prefilter(part.segment.name, name, {"vectors": vectors})
