@@ -49,8 +49,8 @@ _URGENT_SCANS = 4.0
 # A prefilter that was promised this recall and keeps less by more than the tolerance has drifted.
 _CHECKED_RECALL, _TOLERANCE = 0.95, 0.03
 _SEED = 20260
-# Documents whose codes are held twice for a moment: 12 MB.
-_CODES_AT_ONCE = 1 << 16
+# Documents that are read before what was read of them leaves the memory.
+_CODES_AT_ONCE = 1 << 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +210,7 @@ class Upkeep:
             document_codes = self._document_codes(part, model, prefilter, codes, n_threads)
             self._store.put_prefilter(part.segment.name, model, {"codes": document_codes})
             if rehearsal is not None:
-                rehearsal.add(document_codes, codes, _answers(part))
-            part.segment.file.release()
+                rehearsal.add(document_codes, codes, _answers(part), part.segment.file.release)
 
     def _document_codes(
         self, part: LiveSegment, model: str, prefilter: LearnedPrefilter, codes: Codes, n_threads: int
@@ -228,6 +227,7 @@ class Upkeep:
         for first in range(0, len(missing), _CODES_AT_ONCE):
             block = missing[first : first + _CODES_AT_ONCE]
             document_codes[block] = prefilter.document_codes(codes, block, n_threads)
+            part.segment.file.release()
         return document_codes
 
     def _measure_again(self, model: Model, encode: EncodeQueries | None, n_threads: int) -> None:
@@ -246,8 +246,7 @@ class Upkeep:
                 part.segment.verify(None)
                 codes = self._scorer.codes(part.segment)
                 document_codes = part.prefilter.array("codes", "|u1", (codes.n_docs, None))
-                rehearsal.add(document_codes, codes, _answers(part))
-                part.segment.file.release()
+                rehearsal.add(document_codes, codes, _answers(part), part.segment.file.release)
         z = notes.calibration.z(_CHECKED_RECALL, DEPTHS[0])
         if (
             of_new

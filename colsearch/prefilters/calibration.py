@@ -1,6 +1,6 @@
 """From a recall that was asked for to the number of standard deviations at which a walk may stop."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,7 @@ _PER_ROOT = 18.0
 # Of what lies beyond the candidates, one document in so many is scored and stands for all of them; fewer than
 # the hits of any depth, so that a single miss counts as it should.
 _STANDS_FOR = 8
-_AT_ONCE = 16
+_AT_ONCE, _DOCS_AT_ONCE = 16, 4096
 _MOST_BEYOND = _N_DEEP // _STANDS_FOR + max(DEPTHS)
 _GRID = np.arange(-1.0, 8.25, 0.25, dtype=np.float32)
 
@@ -78,15 +78,27 @@ class Rehearsal:
         self._vectors = [prefilter.embed_query(query) for query in self._queries]
         self._n_threads = n_threads
         self._segments: list[kernels.Codes] = []
+        self._releases: list[Callable[[], None]] = []
         self._n_docs = 0
         nothing = _Found(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
         self._candidates = [nothing] * len(queries)
         self._sampled = [nothing] * len(queries)
 
-    def add(self, document_codes: U8, codes: kernels.Codes, among: NDArray[np.bool_]) -> None:
-        """Search a segment, of which `among` says the documents that count."""
+    def add(
+        self,
+        document_codes: U8,
+        codes: kernels.Codes,
+        among: NDArray[np.bool_],
+        release: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Search a segment, of which `among` says the documents that count.
+
+        Args:
+            release: takes what was read of the codes out of memory, which is done every few thousand documents.
+        """
         number = len(self._segments)
         self._segments.append(codes)
+        self._releases.append(release)
         self._n_docs += codes.n_docs
         index = self._prefilter.index([document_codes])
         for i, (vector, baseline) in enumerate(self._vectors):
@@ -94,12 +106,14 @@ class Rehearsal:
             found = _Found(np.full(len(rows), number), rows, products + np.float32(baseline))
             self._candidates[i] = self._candidates[i].joined(found, self._depth(i))
         sampled = np.flatnonzero(among)[number % _STANDS_FOR :: _STANDS_FOR]
-        for first in range(0, len(self._queries), _AT_ONCE):
-            batch = self._queries[first : first + _AT_ONCE]
-            scores = kernels.score_codes_batch(batch, codes, ordinals=sampled, n_threads=self._n_threads)
-            for i, row in enumerate(scores, first):
-                found = _Found(np.full(len(sampled), number), sampled, row)
-                self._sampled[i] = self._sampled[i].joined(found, _MOST_BEYOND)
+        for some in _few_at_once(sampled):
+            for first in range(0, len(self._queries), _AT_ONCE):
+                batch = self._queries[first : first + _AT_ONCE]
+                scores = kernels.score_codes_batch(batch, codes, ordinals=some, n_threads=self._n_threads)
+                for i, row in enumerate(scores, first):
+                    found = _Found(np.full(len(some), number), some, row)
+                    self._sampled[i] = self._sampled[i].joined(found, _MOST_BEYOND)
+            release()
 
     def calibration(self, first: int = 0) -> Calibration:
         """Of all that was added, for the queries from number `first` on."""
@@ -143,15 +157,20 @@ class Rehearsal:
     def _scores(self, i: int, found: "_Found", *, n_planes: int | None) -> F32:
         scores = np.empty(len(found.rows), np.float32)
         for number, codes in enumerate(self._segments):
-            here = found.segments == number
-            scores[here] = kernels.score_codes(
-                self._queries[i],
-                codes,
-                ordinals=found.rows[here],
-                n_planes=n_planes,
-                n_threads=self._n_threads,
-            )
+            for here in _few_at_once(np.flatnonzero(found.segments == number)):
+                scores[here] = kernels.score_codes(
+                    self._queries[i],
+                    codes,
+                    ordinals=found.rows[here],
+                    n_planes=n_planes,
+                    n_threads=self._n_threads,
+                )
+                self._releases[number]()
         return scores
+
+
+def _few_at_once(documents: I64) -> list[I64]:
+    return [documents[first : first + _DOCS_AT_ONCE] for first in range(0, len(documents), _DOCS_AT_ONCE)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

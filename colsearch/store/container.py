@@ -29,6 +29,8 @@ FIXED_BYTES = 32
 # Room for the header: its JSON names a dozen sections in about 2 KiB.
 HEADER_BYTES = 4 * BLOCK_BYTES
 # Below this a container is verified whole when it is opened.
+# Checked in one go: 64 MB, which then leave this process's memory.
+_BLOCKS_AT_ONCE = 1024
 VERIFY_AT_OPEN_BYTES = 64 << 20
 # Of opening a link or a socket; any other refusal says nothing about what the file holds.
 _NOT_A_FILE = frozenset({errno.ELOOP, errno.ENXIO})
@@ -207,14 +209,18 @@ class Container:
         return inside[0] if inside else "padding"
 
     def _check_blocks(self, blocks: NDArray[np.int64]) -> None:
-        wrong = blocks[self._block_sums(blocks) != self._sums[blocks]]
-        if len(wrong):
-            block = int(wrong[0])
-            raise DamagedError(
-                f"{self.path}: block {block} (section {self.section_of(block)!r}) does not match its "
-                "checksum; restore the file, or run `colsearch check --repair` to keep what is good"
-            )
-        self._verified[blocks] = True
+        for first in range(0, len(blocks), _BLOCKS_AT_ONCE):
+            some = blocks[first : first + _BLOCKS_AT_ONCE]
+            wrong = some[self._block_sums(some) != self._sums[some]]
+            if len(wrong):
+                block = int(wrong[0])
+                raise DamagedError(
+                    f"{self.path}: block {block} (section {self.section_of(block)!r}) does not match its "
+                    "checksum; restore the file, or run `colsearch check --repair` to keep what is good"
+                )
+            self._verified[some] = True
+            if len(some) == _BLOCKS_AT_ONCE:
+                self.release()
         self._all_verified = bool(self._verified.all())
 
     def _block_sums(self, blocks: NDArray[np.int64]) -> NDArray[np.uint64]:
