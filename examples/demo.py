@@ -11,6 +11,7 @@ from benchmarks.corpora.beir import Collection, read_collection
 from benchmarks.metrics import quality
 from colsearch import ColIndex, Hits
 from colsearch.explain import page
+from colsearch.types import F32
 
 DATA = Path(__file__).parent / "data"
 FOLDER = Path("demo")
@@ -52,31 +53,36 @@ def report(index: ColIndex, collection: Collection) -> None:
     """Quality by ir_measures, time of a search without encoding, and size."""
     texts = list(collection.queries.values())
     tokens = [index.encoder.encode_query([text]).vectors for text in texts]
-    index.search(tokens[0], k=100)
-    run: dict[str, list[tuple[str, float]]] = {}
-    milliseconds, candidates = [], []
-    for query, vectors in zip(collection.queries, tokens):
-        start = time.perf_counter()
-        hits = index.search(vectors, k=100, profile=True)
-        milliseconds.append((time.perf_counter() - start) * 1e3)
-        candidates.append(hits.profile.n_candidates if hits.profile else 0)
-        run[query] = [(str(hit.id), hit.score) for hit in hits]
+    searched = {k: [search(index, vectors, k) for vectors in tokens] for k in (10, 100)}
+    run = {
+        query: [(str(hit.id), hit.score) for hit in hits]
+        for query, (hits, _) in zip(collection.queries, searched[100])
+    }
     figures = quality(run, collection.qrels)
     info = index.info()
     size = info["bytes_per_token"]
     print(f"\n{len(texts):,} test queries on {info['n_docs']:,} documents, {info['n_tokens']:,} tokens:")
     print(f"  nDCG@10      {figures['ndcg@10']:.3f}")
     print(f"  recall@100   {figures['recall@100']:.3f}")
-    print(f"  query time   median {statistics.median(milliseconds):.1f} ms, "
-          f"p95 {sorted(milliseconds)[int(0.95 * len(milliseconds))]:.1f} ms (k=100, without encoding)")  # fmt: skip
-    if info["prefilter"]:
+    for k, found in searched.items():
+        milliseconds = sorted(ms for _, ms in found)
         print(
-            f"  prefilter    scored {statistics.mean(candidates):,.0f} of {info['n_docs']:,} documents per query"
+            f"  k={k:<3}        median {statistics.median(milliseconds):.1f} ms without encoding, "
+            f"p95 {milliseconds[int(0.95 * len(milliseconds))]:.1f} ms; scored "
+            f"{statistics.mean(hits.profile.n_candidates for hits, _ in found if hits.profile):,.0f} documents"
         )
+    if info["prefilter"]:
         print(f"  audit        {str(index.audit(tokens[:N_AUDITED])).splitlines()[0]}")
     print(
         f"  bytes/token  {size['memory']} in memory, {size['disk']} on disk, {size['all']} with texts and all"
     )
+
+
+def search(index: ColIndex, vectors: F32, k: int) -> tuple[Hits, float]:
+    """The hits, and the milliseconds that they took."""
+    start = time.perf_counter()
+    hits = index.search(vectors, k=k, profile=True)
+    return hits, (time.perf_counter() - start) * 1e3
 
 
 def show_hits(index: ColIndex, collection: Collection, page_path: Path) -> None:
