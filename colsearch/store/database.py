@@ -50,6 +50,7 @@ class Database:
         self.lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._pid = -1
+        self._n_unsure = 0
 
     @classmethod
     def create(
@@ -109,15 +110,38 @@ class Database:
             try:
                 yield connection
                 seal(connection)
-                connection.execute("COMMIT")
+                self._commit(connection)
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
 
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        """SQLite commits by removing its journal; it calls it a failure if the fsync of the folder then fails.
+
+        Raises: StorageError: saying that the write is done, if its journal cannot be kept from coming back.
+        """
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_IOERR_DIR_FSYNC:
+                raise
+            self._n_unsure += 1
+            try:
+                # An fsync may succeed for nothing after one that failed. Another journal of the same name takes the
+                # place of the first, and undoes nothing. (SQLite would see that an UPDATE changes nothing.)
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("DELETE FROM state WHERE key = 'seal'")
+                seal(connection)
+                connection.execute("COMMIT")
+            except sqlite3.Error as again:
+                raise StorageError(
+                    None, f"{self.path}: the write is done, but a power cut could undo it: {again}"
+                ) from error
+
     def data_version(self) -> int:
-        """A number that changes when another connection commits."""
+        """A number that changes when another connection commits, or when a commit of ours went on after an error."""
         with self.locked() as connection:
-            return int(connection.execute("PRAGMA data_version").fetchone()[0])
+            return int(connection.execute("PRAGMA data_version").fetchone()[0]) + (self._n_unsure << 32)
 
     def close(self) -> None:
         with self.lock:
