@@ -16,6 +16,7 @@ import pytest
 
 from colsearch import ColIndex
 from colsearch.codecs import EncodedTokens
+from colsearch.prefilters import fitting
 from colsearch.searcher import Request, Searched
 from colsearch.types import F32, Hits
 from tests.prefilters.clusters import cluster_documents, draw_kinds, draw_queries
@@ -27,6 +28,15 @@ DIM, N_DOCS, N_LATER = 128, 4_000, 30
 QUERIES = draw_queries(12, 5, draw_kinds(0, DIM))
 # To the last bit: id and score of every hit, and how many documents were candidates.
 Answers = list[list[Any]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small() -> Iterator[None]:
+    """Prefilters with fewer probes and dims, which are fitted in a second or two."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"N_PROBES": 1024, "N_LANDMARKS": 256, "N_DIMS": 192}.items():
+            patch.setattr(fitting, name, value)
+        yield
 
 
 @pytest.fixture(scope="module")
