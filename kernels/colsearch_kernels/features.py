@@ -114,8 +114,8 @@ class QueryVectors:
 # The arrays that kernels are given are their caller's, who keeps them alive while their addresses are used.
 
 
-@njit(nogil=True, error_model="numpy")
-def _fill(  # type: ignore[no-untyped-def]
+@kernel
+def _features(  # type: ignore[no-untyped-def]
     values, token_scales, n_tokens, n_dims, n_landmarks, sharpness, landmarks, initial, scales, n_vectors,
     scratch, products, out,
 ):  # fmt: skip
@@ -138,17 +138,6 @@ def _fill(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _features(  # type: ignore[no-untyped-def]
-    values, token_scales, n_tokens, n_dims, n_landmarks, sharpness, landmarks, initial, scales, n_vectors,
-    scratch, products, out,
-):  # fmt: skip
-    _fill(
-        values, token_scales, n_tokens, n_dims, n_landmarks, sharpness, landmarks, initial, scales, n_vectors,
-        scratch, products, out,
-    )  # fmt: skip
-
-
-@kernel
 def _query_vector(  # type: ignore[no-untyped-def]
     values, token_scales, n_tokens, n_dims, n_landmarks, sharpness, landmarks, initial, scales, n_vectors,
     scratch, products, feature_scales, baseline,
@@ -156,7 +145,7 @@ def _query_vector(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     n_features, n_padded = feature_scales.shape[0], halves.shape[1]
     features = np.empty((n_tokens, n_features), np.float32)
-    _fill(
+    _features(  # type: ignore[no-untyped-call]
         values, token_scales, n_tokens, n_dims, n_landmarks, sharpness, landmarks, initial, scales, n_vectors,
         scratch, products, features,
     )  # fmt: skip
