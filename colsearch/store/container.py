@@ -29,9 +29,9 @@ FIXED_BYTES = 32
 # Room for the header: its JSON names a dozen sections in about 2 KiB.
 HEADER_BYTES = 4 * BLOCK_BYTES
 # Below this a container is verified whole when it is opened.
-# Checked in one go: 64 MB, which then leave this process's memory.
-_BLOCKS_AT_ONCE = 1024
 VERIFY_AT_OPEN_BYTES = 64 << 20
+# Of a larger one, what is checked in one go: 64 MB, which then leave this process's memory.
+_BLOCKS_AT_ONCE = (64 << 20) // BLOCK_BYTES
 # Of opening a link or a socket; any other refusal says nothing about what the file holds.
 _NOT_A_FILE = frozenset({errno.ELOOP, errno.ENXIO})
 DTYPES = frozenset({"|u1", "<u2", "<i2", "<i4", "<i8", "<f4", "<u8"})
