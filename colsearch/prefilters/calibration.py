@@ -25,6 +25,7 @@ _PER_ROOT = 18.0
 # Of what lies beyond the candidates, one document in so many is scored and stands for all of them; fewer than
 # the hits of any depth, so that a single miss counts as it should.
 _STANDS_FOR = 8
+# Queries that are scored together, and documents that are read before what was read of them leaves the memory.
 _AT_ONCE, _DOCS_AT_ONCE = 16, 4096
 _MOST_BEYOND = _N_DEEP // _STANDS_FOR + max(DEPTHS)
 _GRID = np.arange(-1.0, 8.25, 0.25, dtype=np.float32)

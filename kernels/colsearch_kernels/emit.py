@@ -306,16 +306,15 @@ def _prefetch(builder: Any, address: Any, n_bytes: Any) -> None:
 prefetch = emitted(_prefetch)
 
 
-def _lay_into_lanes(builder: Any, rows: Any, row_bytes: Any, n_words: Any, out: Any, out_bytes: Any) -> None:
+def lay_side_by_side(builder: Any, starts: Values, n_words: Any, out: Any, out_bytes: Any) -> None:
+    """Word w of the LANES rows that start at these addresses goes to out + w * out_bytes."""
+
     def block(word: Any, n: int) -> None:
         """n words of each row from `word` on: n x LANES words out."""
-        at = builder.add(rows, builder.mul(word, number(4)))
-        vectors = []
-        for _ in range(LANES):
-            vectors.append(load(builder, at, ir.VectorType(I32, n), 4))
-            at = builder.add(at, row_bytes)
+        offset = builder.mul(word, number(4))
+        words = [load(builder, builder.add(start, offset), ir.VectorType(I32, n)) for start in starts]
         to = builder.add(out, builder.mul(word, out_bytes))
-        for vector in transposed(builder, vectors):
+        for vector in _transposed(builder, words):
             store(builder, vector, to, 4)
             to = builder.add(to, out_bytes)
 
@@ -327,7 +326,14 @@ def _lay_into_lanes(builder: Any, rows: Any, row_bytes: Any, n_words: Any, out: 
         block(builder.add(done, words.index), 1)
 
 
-def transposed(builder: Any, rows: Values) -> Values:
+def _lay_into_lanes(builder: Any, rows: Any, row_bytes: Any, n_words: Any, out: Any, out_bytes: Any) -> None:
+    starts = [rows]
+    while len(starts) < LANES:
+        starts.append(builder.add(starts[-1], row_bytes))
+    lay_side_by_side(builder, starts, n_words, out, out_bytes)
+
+
+def _transposed(builder: Any, rows: Values) -> Values:
     """LANES vectors of n lanes -> n vectors of LANES lanes, by log2(LANES) perfect shuffles."""
     for _ in range(LANES.bit_length() - 1):
         n, half = rows[0].type.count, len(rows) // 2

@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import njit
-from numba.core import cgutils
 
 from colsearch_kernels import emit
 from colsearch_kernels.codes import F32, I64, U8, address
@@ -117,22 +115,7 @@ def _sums_of_lanes(
     """
     starts = [emit.load(builder, builder.add(rows, number(8 * i)), emit.I64, 8) for i in range(LANES)]
 
-    def lay(word: Any, n: int) -> None:
-        """Words word..word + n - 1."""
-        offset = builder.mul(word, number(4))
-        loaded = [
-            emit.load(builder, builder.add(start, offset), ir.VectorType(emit.I32, n)) for start in starts
-        ]
-        to = builder.add(words, builder.mul(word, number(4 * LANES)))
-        for i, vector in enumerate(emit.transposed(builder, loaded)):
-            emit.store(builder, vector, builder.add(to, number(4 * LANES * i)), 4)
-
-    n_blocks = builder.udiv(n_words, number(LANES))
-    with cgutils.for_range(builder, n_blocks) as blocks:
-        lay(builder.mul(blocks.index, number(LANES)), LANES)
-    done = builder.mul(n_blocks, number(LANES))
-    with cgutils.for_range(builder, builder.sub(n_words, done)) as left:
-        lay(builder.add(done, left.index), 1)
+    emit.lay_side_by_side(builder, starts, n_words, words, number(4 * LANES))
 
     def look_up_a_word(values: list[Any]) -> list[Any]:
         at, table, word, *totals = values

@@ -18,6 +18,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from colsearch_kernels import reference
+from colsearch_kernels.butterflies import butterfly, double_butterfly, scale_lanes
 from colsearch_kernels.codes import (
     F32,
     I8,
@@ -34,7 +35,6 @@ from colsearch_kernels.codes import (
 from colsearch_kernels.emit import lay_into_lanes
 from colsearch_kernels.errors import KernelInputError
 from colsearch_kernels.jit import kernel
-from colsearch_kernels.turning import butterfly, double_butterfly, scale_lanes
 
 _LANES = 16
 # Of one dim of a tile, all lanes.
