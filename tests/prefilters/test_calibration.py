@@ -1,6 +1,8 @@
 """What a calibration measures without scoring every document, against what scoring all of them says."""
 
-from typing import TypeAlias
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from colsearch.prefilters import (
     fitting,
     token_runs,
 )
-from colsearch.types import F32
+from colsearch.types import F32, I64
 from tests.prefilters.clusters import DIM, cluster_documents, draw_kinds
 
 N_DOCS, N_QUERIES = 4_000, 64
@@ -112,3 +114,29 @@ def test_calibration_picks_the_smallest_step_that_keeps_the_promise() -> None:
     for bad in (None, [[1.0]], [[float("nan")] * grid] * 2):
         with pytest.raises((ValueError, TypeError)):
             Calibration.from_json(bad)
+
+
+def test_what_is_read_is_let_go_of_piece_by_piece_and_pieces_change_nothing(
+    fitted: Fitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefilter, codec, codes, queries = fitted
+    whole = rehearsed(fitted).calibration()
+    n_read_at_once: list[int] = []
+    held: set[int] = set()
+
+    def read(original: Callable[..., F32], *arguments: Any, ordinals: I64, **options: Any) -> F32:
+        held.update(ordinals.tolist())
+        return original(*arguments, ordinals=ordinals, **options)
+
+    def release() -> None:
+        n_read_at_once.append(len(held))
+        held.clear()
+
+    for name in ("score_codes", "score_codes_batch"):
+        monkeypatch.setattr(kernels, name, partial(read, getattr(kernels, name)))
+    monkeypatch.setattr(calibration, "_DOCS_AT_ONCE", 100)
+    rehearsal = Rehearsal(prefilter, codec, queries, 2)
+    document_codes = prefilter.document_codes(codes, np.arange(N_DOCS), 2)
+    rehearsal.add(document_codes, codes, np.ones(N_DOCS, bool), release)
+    assert rehearsal.calibration().to_json() == whole.to_json()
+    assert not held and max(n_read_at_once) <= 100 < sum(n_read_at_once)
