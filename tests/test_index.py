@@ -22,7 +22,7 @@ from colsearch.errors import (
     UnknownIdError,
     VectorError,
 )
-from colsearch_kernels import quantize
+from colsearch_kernels import rotation
 
 DIM = 32
 
@@ -53,7 +53,7 @@ def brute_force(index: ColIndex, documents: dict, query: np.ndarray) -> list[tup
     """Ids and scores by plain NumPy over decoded codes and the decoded quantized query."""
     codec = index._codec
     prepared = codec.prepare_query(query)
-    q = quantize.rotate_back(prepared.values * prepared.scales[:, None], DIM, codec.seed)
+    q = rotation.rotate_back(prepared.values * prepared.scales[:, None], DIM, codec.seed)
     scored = []
     for n, (id, vectors) in enumerate(documents.items()):
         decoded = codec.decode(codec.encode(vectors))

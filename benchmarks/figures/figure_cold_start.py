@@ -66,7 +66,7 @@ def _process(command: list[str], cache: Path | None) -> dict[str, Any]:
     path = os.pathsep.join([str(ROOT), str(ROOT / "kernels")])
     environment = {**os.environ, "PYTHONPATH": path}
     if cache is not None:
-        environment["NUMBA_CACHE_DIR"] = str(cache)
+        environment["COLSEARCH_KERNEL_CACHE"] = str(cache)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     reply: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return reply

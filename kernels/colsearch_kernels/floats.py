@@ -7,24 +7,33 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from colsearch_kernels import float_kernel, pool
+from colsearch_kernels import pool
 from colsearch_kernels.codes import F32, I64, address
 from colsearch_kernels.errors import KernelInputError
+from colsearch_kernels.native import Kernel
 from colsearch_kernels.packing import aligned_block
+from colsearch_kernels.tiers import target_features, tier
 
 Compute: TypeAlias = Literal["float32", "bfloat16"]
 Floats: TypeAlias = NDArray[Any]
+FLOAT32, FLOAT16, BFLOAT16 = range(3)
+# What is wrong with a query.
+NOT_FINITE, OVERFLOWS = 1, 2
+# Elsewhere bfloat16 numbers are widened, and their float32 products are exact.
+NATIVE_BFLOAT16 = tier().name == "avx512" and "avx512bf16" in target_features()
 # NumPy has no bfloat16: its bits come as uint16, or as the type that ml_dtypes adds, known by its name.
 _SOURCES = {
-    "float32": float_kernel.FLOAT32,
-    "float16": float_kernel.FLOAT16,
-    "bfloat16": float_kernel.BFLOAT16,
-    "uint16": float_kernel.BFLOAT16,
+    "float32": FLOAT32,
+    "float16": FLOAT16,
+    "bfloat16": BFLOAT16,
+    "uint16": BFLOAT16,
 }
-_ITEM_BYTES = {float_kernel.FLOAT32: 4, float_kernel.FLOAT16: 2, float_kernel.BFLOAT16: 2}
+_ITEM_BYTES = {FLOAT32: 4, FLOAT16: 2, BFLOAT16: 2}
 _COMPUTES = get_args(Compute)
 # Cost of one query token against one dim of one document token, to size the chunks of work.
 _NS_PER_PRODUCT = 0.02
+_pack_query, _place_documents = Kernel("floats.pack_query"), Kernel("floats.place_documents")
+_score_documents = Kernel("floats.score_documents")
 
 
 def maxsim(
@@ -81,16 +90,16 @@ def _scores(
         raise KernelInputError(f"compute must be one of {', '.join(_COMPUTES)}, not {compute!r}")
     narrow = int(compute == "bfloat16")
     _packed, packed_at = _packed_query(query, dim, narrow)
-    n_words, n_query_tokens = float_kernel.words_per_row(dim, narrow), len(query)
+    n_words, n_query_tokens = _words_per_row(dim, narrow), len(query)
     scores = np.empty(len(doclens), np.float32)
     starts_at, doclens_at, scores_at = address(starts), address(doclens), address(scores)
     n_bad = []
 
     def run(first: int, last: int) -> None:
-        n_bytes = float_kernel.scratch_bytes(n_words, n_query_tokens)
+        n_bytes = _scratch_bytes(n_words, n_query_tokens)
         _memory, scratch = aligned_block(n_bytes, zeroed=True)
         n_bad.append(
-            float_kernel.score_documents(  # type: ignore[no-untyped-call]
+            _score_documents(
                 source, narrow, starts_at, doclens_at, first, last, dim * _ITEM_BYTES[source], dim, n_words,
                 packed_at, n_query_tokens, scratch, scores_at,
             )
@@ -111,15 +120,15 @@ def _packed_query(query: Floats, dim: int, narrow: int) -> tuple[NDArray[np.uint
     source = _checked(query, "query")
     if len(query) < 1 or query.shape[1] != dim:
         raise KernelInputError(f"query {query.shape} does not fit documents of dim {dim}")
-    n_words = float_kernel.words_per_row(dim, narrow)
+    n_words = _words_per_row(dim, narrow)
     packed, at = aligned_block(-(len(query) // -16) * 64 * n_words)
     _memory, scratch = aligned_block(128 * dim + 8)
-    wrong = float_kernel.pack_query(  # type: ignore[no-untyped-call]
+    wrong = _pack_query(
         source, narrow, address(query), len(query), dim * _ITEM_BYTES[source], dim, n_words, scratch, at
     )
-    if wrong == float_kernel.NOT_FINITE:
+    if wrong == NOT_FINITE:
         raise KernelInputError("the query holds NaN or infinity")
-    if wrong == float_kernel.OVERFLOWS:
+    if wrong == OVERFLOWS:
         raise KernelInputError("the query overflows bfloat16")
     return packed, at
 
@@ -169,7 +178,15 @@ def checked_offsets(doclens: I64, n_tokens: int) -> I64:
 
 def _place(doclens: I64, n_tokens: int, first: int, row_bytes: int, starts: I64) -> None:
     """Where each document starts, if the lengths sum to n_tokens."""
-    if not float_kernel.place_documents(  # type: ignore[no-untyped-call]
-        address(doclens), len(doclens), n_tokens, first, row_bytes, address(starts)
-    ):
+    if not _place_documents(address(doclens), len(doclens), n_tokens, first, row_bytes, address(starts)):
         raise KernelInputError(f"doclens: must be >= 0 and sum to {n_tokens} tokens, not {doclens.sum()}")
+
+
+def _words_per_row(dim: int, narrow: int) -> int:
+    """32-bit words of a row as a tile reads it."""
+    return -(dim // -2) if narrow and NATIVE_BFLOAT16 else dim
+
+
+def _scratch_bytes(n_words: int, n_query_tokens: int) -> int:
+    """Maxima and the rows of one tile."""
+    return -(n_query_tokens // -16) * 64 + 4 * n_words * tier().float_tile

@@ -1,17 +1,15 @@
 """MaxSim over int8 vectors with a scale per token, for people who have no codes of ours."""
 
 import numpy as np
-from numba import types
 
-from colsearch_kernels.codes import F32, I8, I64, MAX_PADDED_DIM, QUERY_MAX, QuantizedQuery, address
-from colsearch_kernels.emit import read_f32, read_i32, write_f32, write_i32, writer
+from colsearch_kernels.codes import F32, I8, I64, MAX_PADDED_DIM, QuantizedQuery, address
 from colsearch_kernels.errors import KernelInputError
 from colsearch_kernels.floats import checked_offsets
-from colsearch_kernels.jit import kernel
+from colsearch_kernels.native import Kernel
 from colsearch_kernels.packing import Rows
 from colsearch_kernels.scoring import score_rows
 
-write_i8 = writer(8, types.int8)
+_put_on_grid = Kernel("int8.put_on_grid")
 
 
 def maxsim_int8(query: F32, vectors: I8, scales: F32, doclens: I64, *, n_threads: int = 1) -> F32:
@@ -54,32 +52,6 @@ def _on_grid(query: F32, n_dims: int) -> QuantizedQuery:
     """What `reference.quantize_query` gives for the query with zeros up to n_dims, in a twentieth of its time."""
     values = np.empty((len(query), n_dims), np.int8)
     scales = np.empty(len(query), np.float32)
-    if not _put_on_grid(  # type: ignore[no-untyped-call]
-        address(query), len(query), query.shape[1], n_dims, address(values), address(scales)
-    ):
+    if not _put_on_grid(address(query), len(query), query.shape[1], n_dims, address(values), address(scales)):
         raise KernelInputError("the query holds NaN or infinity")
     return QuantizedQuery.made(values, scales)
-
-
-@kernel
-def _put_on_grid(query, n_query_tokens, dim, n_dims, values, scales):  # type: ignore[no-untyped-def]
-    """1, or 0 if a number of the query is not finite; arguments are numbers and addresses."""
-    grid = np.float32(QUERY_MAX)
-    for i in range(n_query_tokens):
-        token, to = query + 4 * dim * i, values + n_dims * i
-        # As integers, the bits of numbers without sign are in the order of the numbers.
-        largest = np.int32(0)
-        for j in range(dim):
-            largest = max(largest, np.int32(read_i32(token, j) & np.int32(0x7FFFFFFF)))
-        if largest >= 0x7F800000:
-            return 0
-        write_i32(scales, i, largest)
-        scale = read_f32(scales, i) / grid
-        write_f32(scales, i, scale)
-        # A token whose scale underflows to zero counts for nothing.
-        divisor = scale if scale > 0 else np.float32(np.inf)
-        for j in range(dim):
-            write_i8(to, j, np.int8(min(max(np.rint(read_f32(token, j) / divisor), -grid), grid)))
-        for j in range(dim, n_dims):
-            write_i8(to, j, np.int8(0))
-    return 1

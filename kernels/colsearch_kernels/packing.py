@@ -5,9 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from colsearch_kernels import integer
 from colsearch_kernels.codes import F32, I8, I64, U8, Codes, QuantizedQuery, address
-from colsearch_kernels.emit import LANES
+from colsearch_kernels.native import Kernel
+from colsearch_kernels.tiers import LANES, tier
+
+# What the rows of a segment are; the kernel is compiled for all of them.
+BYTES, BITS_4, BITS_2, BITS_1, BITS_4_4, BITS_2_6, SIGNED = range(7)
+_LAYOUTS = {(8,): BYTES, (4,): BITS_4, (2,): BITS_2, (1,): BITS_1, (4, 4): BITS_4_4, (2, 6): BITS_2_6}
+_pack_query = Kernel("integer.pack_query")
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +20,7 @@ class Rows:
     """Where document rows lie in memory. Whoever makes one keeps the arrays alive.
 
     Attributes:
-        layout: of a row, one of the numbers of integer.py.
+        layout: of a row, one of the numbers above.
         plane0, plane1, widths, offsets: addresses; offsets is of n_docs + 1 int64.
         bytes0, bytes1: of a row in each plane; bytes1 is 0 without a second plane.
         scale: what the widths are multiplied by.
@@ -29,7 +34,7 @@ class Rows:
     bytes0: int
     bytes1: int
     widths: int
-    scale: np.float32
+    scale: float
     offsets: int
     n_dims: int
     center: int
@@ -40,13 +45,13 @@ class Rows:
         planes, widths, offsets = codes.addresses
         first, last = codes.planes[0], codes.planes[n_planes - 1]
         return cls(
-            layout=integer.LAYOUTS[codes.plane_bits[:n_planes]],
+            layout=_LAYOUTS[codes.plane_bits[:n_planes]],
             plane0=planes[0],
             plane1=planes[n_planes - 1],
             bytes0=first.shape[1],
             bytes1=last.shape[1] if n_planes == 2 else 0,
             widths=widths[n_planes - 1],
-            scale=np.float32(2.0 ** -(bits + 1)),
+            scale=2.0 ** -(bits + 1),
             offsets=offsets,
             n_dims=codes.padded_dim,
             center=(1 << bits) - 1,
@@ -56,13 +61,13 @@ class Rows:
     def of_bytes(cls, vectors: I8, scales: F32, offsets: I64) -> "Rows":
         """Signed bytes v, stored as they are and scored as u = v + 128: 2 * v = 2 * u - 256."""
         return cls(
-            layout=integer.SIGNED,
+            layout=SIGNED,
             plane0=address(vectors),
             plane1=address(vectors),
             bytes0=vectors.shape[1],
             bytes1=0,
             widths=address(scales),
-            scale=np.float32(0.5),
+            scale=0.5,
             offsets=address(offsets),
             n_dims=-(-vectors.shape[1] // 4) * 4,
             center=256,
@@ -74,7 +79,7 @@ class PackedQueries:
 
     Attributes:
         n_queries, n_vectors: how many.
-        values: address of (n_vectors, 16 * n_dims) int8, in the order of `integer.pack_query`.
+        values: address of (n_vectors, 16 * n_dims) int8, in the order that tiles read.
         initial: address of (n_vectors, 16) int32, the first values of the sums.
         scales: address of (n_vectors, 16) float32, 0 where no query token is.
         starts: address of (n_queries + 1,) int64, the first vector of each query.
@@ -91,7 +96,7 @@ class PackedQueries:
         first_vector = 0
         for i, query in enumerate(queries):
             values, scales = query.addresses
-            first_vector = integer.pack_query(  # type: ignore[no-untyped-call]
+            first_vector = _pack_query(
                 values, scales, len(query), rows.n_dims, rows.center, i, first_vector, self.n_vectors,
                 self.values, self.initial, self.scales, self.starts,
             )  # fmt: skip
@@ -106,3 +111,8 @@ def aligned_block(n_bytes: int, *, zeroed: bool = False) -> tuple[U8, int]:
     """Memory, and an address within it, on a 64-byte boundary, that n_bytes lie behind."""
     memory = (np.zeros if zeroed else np.empty)(n_bytes + 63, np.uint8)
     return memory, -(-address(memory) // 64) * 64
+
+
+def scratch_bytes(n_dims: int, n_vectors: int) -> int:
+    """What a kernel over codes needs: maxima, widths and rows of one tile."""
+    return 64 * n_vectors + 64 + tier().tile * n_dims

@@ -8,12 +8,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from colsearch_kernels import following, integer, pool, reference
+from colsearch_kernels import following, pool, reference
 from colsearch_kernels.codes import F32, I64, U8, Codes, QuantizedQuery, address
-from colsearch_kernels.emit import LANES
 from colsearch_kernels.errors import KernelInputError
-from colsearch_kernels.packing import PackedQueries, Rows, aligned_block
+from colsearch_kernels.native import Kernel
+from colsearch_kernels.packing import PackedQueries, Rows, aligned_block, scratch_bytes
 from colsearch_kernels.scoring import NS_PER_PAIR, checked_ordinals
+from colsearch_kernels.tiers import LANES
+
+_score_pieces, _score_until = Kernel("integer.score_pieces"), Kernel("following.score_until")
+_observe = Kernel("following.observe")
 
 # Candidates that are followed on the caller's thread alone; beyond, blocks that grow by half go to all threads.
 _ALONE = 512
@@ -106,8 +110,8 @@ class ScatteredScorer:
         order_at, scores_at = address(order), address(scores)
 
         def run(first: int, last: int) -> None:
-            _memory, scratch = aligned_block(integer.scratch_bytes(rows.n_dims, packed.n_vectors))
-            integer.score_pieces(  # type: ignore[no-untyped-call]
+            _memory, scratch = aligned_block(scratch_bytes(rows.n_dims, packed.n_vectors))
+            _score_pieces(
                 rows.layout, rows.plane0, rows.plane1, rows.bytes0, rows.bytes1, rows.widths, rows.scale,
                 rows.offsets, order_at, first, last, rows.n_dims, packed.values, packed.initial, packed.scales,
                 packed.n_vectors, scratch, scores_at,
@@ -167,9 +171,7 @@ class ScatteredScorer:
             first, last = stop, min(stop + stop // 2, n)
             make_ready(order[first:last])
             scores[first:last] = self.score(order[first:last], n_threads=n_threads)
-            stop = following.observe(  # type: ignore[no-untyped-call]
-                address(scores), address(estimates), first, last, z, *seen.arguments
-            )
+            stop = _observe(address(scores), address(estimates), first, last, z, *seen.arguments)
         n_scored = n if stop >= 0 else -1 - stop
         self._check_scores(scores[:n_scored], order[:n_scored])
         return Followed(scores[:n_scored], stop < 0)
@@ -179,14 +181,13 @@ class ScatteredScorer:
         ready: U8, scores: F32,
     ) -> int:  # fmt: skip
         rows, packed = self._rows, self._packed
-        _memory, scratch = aligned_block(integer.scratch_bytes(rows.n_dims, packed.n_vectors))
-        stop: int = following.score_until(  # type: ignore[no-untyped-call]
+        _memory, scratch = aligned_block(scratch_bytes(rows.n_dims, packed.n_vectors))
+        return _score_until(
             rows.layout, rows.plane0, rows.plane1, rows.bytes0, rows.bytes1, rows.widths, rows.scale,
             rows.offsets, address(order), address(estimates), first, last, rows.n_dims, packed.values,
             packed.initial, packed.scales, packed.n_vectors, scratch, address(ready), address(scores),
             z, *seen.arguments,
         )  # fmt: skip
-        return stop
 
     def _check_scores(self, scores: F32, order: I64) -> None:
         bad = ~np.isfinite(scores)

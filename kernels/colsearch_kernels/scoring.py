@@ -5,11 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from colsearch_kernels import integer, pool, reference
+from colsearch_kernels import pool, reference
 from colsearch_kernels.codes import F32, I64, Codes, QuantizedQuery, address
-from colsearch_kernels.emit import LANES
 from colsearch_kernels.errors import KernelInputError
-from colsearch_kernels.packing import PackedQueries, Rows, aligned_block
+from colsearch_kernels.native import Kernel
+from colsearch_kernels.packing import PackedQueries, Rows, aligned_block, scratch_bytes
+from colsearch_kernels.tiers import LANES
+
+_score_documents, _document_maxima = Kernel("integer.score_documents"), Kernel("integer.document_maxima")
 
 # Cost of one query token against one document token, to size the chunks of work.
 NS_PER_PAIR = 0.7
@@ -137,8 +140,8 @@ def token_maxima(
     order_at, maxima_at = 0 if order is None else address(order), address(maxima)
 
     def run(first: int, last: int) -> None:
-        _memory, scratch = aligned_block(integer.scratch_bytes(rows.n_dims, packed.n_vectors))
-        integer.document_maxima(  # type: ignore[no-untyped-call]
+        _memory, scratch = aligned_block(scratch_bytes(rows.n_dims, packed.n_vectors))
+        _document_maxima(
             rows.layout, rows.plane0, rows.plane1, rows.bytes0, rows.bytes1, rows.widths, rows.scale,
             rows.offsets, order_at, first, last, rows.n_dims, packed.values, packed.initial, packed.scales,
             packed.n_vectors, scratch, maxima_at, len(query),
@@ -197,8 +200,8 @@ def score_rows(
     order_at, scores_at = 0 if order is None else address(order), address(scores)
 
     def run(first: int, last: int) -> None:
-        _memory, scratch = aligned_block(integer.scratch_bytes(rows.n_dims, packed.n_vectors))
-        integer.score_documents(  # type: ignore[no-untyped-call]
+        _memory, scratch = aligned_block(scratch_bytes(rows.n_dims, packed.n_vectors))
+        _score_documents(
             rows.layout, rows.plane0, rows.plane1, rows.bytes0, rows.bytes1, rows.widths, rows.scale,
             rows.offsets, order_at, first, last, rows.n_dims, packed.values, packed.initial, packed.scales,
             packed.starts, packed.n_queries, scratch, scores_at, n,

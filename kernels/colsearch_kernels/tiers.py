@@ -1,7 +1,8 @@
-"""Which instructions the kernels may use: decided from numba's own target before anything is compiled.
+"""Which instructions the kernels may use: decided before anything is compiled, and without numba.
 
 An AVX-512 instruction in code for a smaller target aborts the process, so the choice must agree with what
-numba compiles for: NUMBA_CPU_NAME and NUMBA_CPU_FEATURES if they are set, else the host.
+numba compiles for: NUMBA_CPU_NAME and NUMBA_CPU_FEATURES if they are set, else the host. Code from the cache is
+of the same tier and features.
 """
 
 import os
@@ -11,6 +12,8 @@ from functools import lru_cache
 from colsearch_kernels.errors import KernelInputError
 
 VARIABLE = "COLSEARCH_KERNEL_TIER"
+# Query tokens side by side: one register of AVX-512, two of AVX2, four of NEON and SSE.
+LANES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class Tier:
     halves: bool
 
 
-# Lowest first. 16 lanes are one register of AVX-512, two of AVX2, four of NEON and SSE.
+# Lowest first.
 TIERS = (
     Tier("generic", frozenset(), 2, 2, 1, 1, 1, False),
     Tier("neon", frozenset({"neon", "dotprod"}), 5, 6, 2, 1, 1, True),
@@ -70,14 +73,12 @@ def tier() -> Tier:
 @lru_cache(maxsize=1)
 def target_features() -> frozenset[str]:
     """LLVM's names of the instructions that numba's target surely has."""
-    from numba.core import config
-
-    name = config.CPU_NAME
-    if config.CPU_FEATURES is not None:
-        present = {flag[1:] for flag in config.CPU_FEATURES.split(",") if flag.startswith("+")}
+    name, features = (os.environ.get(f"NUMBA_CPU_{what}") for what in ("NAME", "FEATURES"))
+    if features is not None:
+        present = {flag[1:] for flag in features.split(",") if flag.startswith("+")}
     else:
         present = _host_features()
-    if name is None or name == "host":
+    if not name or name == "host":
         return frozenset(present)
     cap = next((_BY_NAME[tier] for tier, names in _CAPS.items() if name in names.split()), TIERS[0])
     known = frozenset().union(*(t.features for t in TIERS if TIERS.index(t) <= TIERS.index(cap)))

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import colsearch_kernels as kernels
-from colsearch_kernels import float_kernel, floats, reference
+from colsearch_kernels import floats, reference
 from colsearch_kernels.codes import address
 from colsearch_kernels.errors import KernelInputError
+from colsearch_kernels.tiers import tier
 
 
 def rounded(values: np.ndarray) -> np.ndarray:
@@ -155,8 +156,8 @@ def test_a_packed_query_has_word_w_of_token_t_in_lane_t_of_row_w(n_query_tokens:
     words = memory[at - address(memory) :][: 64 * n_vectors * dim].view(np.float32)
     padded = np.zeros((16 * n_vectors, dim), np.float32)
     padded[:n_query_tokens] = query
-    whole = n_vectors // float_kernel.VECTORS * float_kernel.VECTORS
-    groups = [*range(0, whole, float_kernel.VECTORS), *range(whole, n_vectors), n_vectors]
+    whole = n_vectors // tier().vectors * tier().vectors
+    groups = [*range(0, whole, tier().vectors), *range(whole, n_vectors), n_vectors]
     expected = [padded[16 * a : 16 * b].T.ravel() for a, b in pairwise(groups)]
     np.testing.assert_array_equal(words, np.concatenate(expected))
 

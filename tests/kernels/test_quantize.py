@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colsearch_kernels import quantize, reference
+from colsearch_kernels import quantize, reference, rotation
 from colsearch_kernels.codes import PLANE_BITS, Codes, padded_dim
 from colsearch_kernels.errors import KernelInputError
 
@@ -32,16 +32,16 @@ def test_the_rotation_keeps_dot_products_and_can_be_undone(
     dim: int, plane_bits: tuple[int, ...], seed: int
 ) -> None:
     vectors = random_vectors(seed, 17, dim)
-    rotated = quantize.rotate(vectors, plane_bits, seed)
+    rotated = rotation.rotate(vectors, plane_bits, seed)
     scale = float(np.square(vectors).sum(axis=1).max())
     exact = vectors.astype(np.float64)
     np.testing.assert_allclose(rotated.astype(np.float64) @ rotated.T, exact @ exact.T, atol=3e-6 * scale)
-    np.testing.assert_allclose(quantize.rotate_back(rotated, dim, seed), vectors, atol=3e-6 * np.sqrt(scale))
+    np.testing.assert_allclose(rotation.rotate_back(rotated, dim, seed), vectors, atol=3e-6 * np.sqrt(scale))
 
 
 @pytest.mark.parametrize("dim", [48, 60, 64, 96, 120, 124, 128, 192, 252, 256, 384])
 def test_the_rotation_spreads_any_single_coordinate(dim: int) -> None:
-    rotated = quantize.rotate(np.eye(dim, dtype=np.float32), (4, 4), 7)
+    rotated = rotation.rotate(np.eye(dim, dtype=np.float32), (4, 4), 7)
     # A uniformly random direction has its largest coordinate at about sqrt(2 ln(dim) / dim).
     assert np.abs(rotated).max(axis=1).mean() < 1.6 * np.sqrt(2 * np.log(dim) / dim)
     # For numbers that are no power of two no coordinate may stay where it was.
@@ -69,7 +69,7 @@ def test_the_width_makes_the_decoded_vector_unbiased(
     vectors = random_vectors(seed, 5, dim)
     planes, widths = quantize.encode(vectors, plane_bits, seed)
     for n_planes in range(1, len(plane_bits) + 1):
-        rotated = quantize.rotate(vectors, plane_bits, seed).astype(np.float64)
+        rotated = rotation.rotate(vectors, plane_bits, seed).astype(np.float64)
         decoded = reference.decode_rows(planes, widths, plane_bits, n_planes)
         # float16 keeps the width to one part in 2048.
         np.testing.assert_allclose((decoded * rotated).sum(axis=1), np.square(rotated).sum(axis=1), rtol=6e-4)
@@ -79,7 +79,7 @@ def test_the_width_makes_the_decoded_vector_unbiased(
 @pytest.mark.parametrize("dim", [5, 48, 128, 384])
 def test_codes_equal_the_grid_written_in_numpy(plane_bits: tuple[int, ...], dim: int) -> None:
     vectors = random_vectors(dim, 33, dim)
-    rotated = quantize.rotate(vectors, plane_bits, 11)
+    rotated = rotation.rotate(vectors, plane_bits, 11)
     n_bits = sum(plane_bits)
     span, rms = quantize._GRID_WIDTH[plane_bits]
     root_mean_square = np.sqrt(np.square(rotated).mean(axis=1))
@@ -100,7 +100,7 @@ def code_digest() -> str:
         angles = np.arange(37 * dim, dtype=np.int64) * 7919 % 2003 - 1001
         vectors = (angles.reshape(37, dim) / np.float64(512)).astype(np.float32)
         for plane_bits in PLANE_BITS:
-            digest.update(quantize.rotate(vectors, plane_bits, 9).tobytes())
+            digest.update(rotation.rotate(vectors, plane_bits, 9).tobytes())
             planes, widths = quantize.encode(vectors, plane_bits, 9)
             query = quantize.quantize_query(vectors[:3], plane_bits, 9)
             for array in (*planes, *widths, query.values, query.scales):
@@ -122,7 +122,7 @@ def test_codes_are_the_same_without_this_cpus_instructions(tmp_path: object) -> 
         **os.environ,
         "NUMBA_CPU_NAME": "generic",
         "NUMBA_CPU_FEATURES": "",
-        "NUMBA_CACHE_DIR": str(tmp_path),
+        "COLSEARCH_KERNEL_CACHE": str(tmp_path),
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
     }
     command = [sys.executable, "-c", script]

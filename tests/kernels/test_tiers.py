@@ -9,8 +9,8 @@ import llvmlite.binding as llvm
 import pytest
 from llvmlite import ir
 
-from colsearch_kernels.arithmetic import Float32, Integer
-from colsearch_kernels.emit import I64, tile_body
+from colsearch_kernels.compiled.arithmetic import Float32, Integer
+from colsearch_kernels.compiled.emit import I64, tile_body
 from colsearch_kernels.tiers import TIERS, target_features, tier
 
 _DIGEST = """
@@ -81,7 +81,7 @@ def test_a_smaller_target_never_gets_larger_instructions(
 
 
 def test_an_unknown_tier_is_a_typed_error() -> None:
-    code = "from colsearch_kernels import score_codes"
+    code = "from colsearch_kernels import maxsim"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "COLSEARCH_KERNEL_TIER": "avx9000"},

@@ -13,7 +13,7 @@ import numpy as np
 from colsearch import ColIndex
 from colsearch.errors import DamagedError
 from colsearch.store import build as store_build
-from colsearch_kernels import quantize
+from colsearch_kernels import rotation
 
 DIM = 16
 # What the index should hold: version of each document, in insertion order.
@@ -43,7 +43,7 @@ def score(id: str | int, version: int) -> float:
     """MaxSim of the query, brute force over the decoded codes."""
     codec = _codec()
     prepared = codec.prepare_query(QUERY)
-    query = quantize.rotate_back(prepared.values * prepared.scales[:, None], DIM, codec.seed)
+    query = rotation.rotate_back(prepared.values * prepared.scales[:, None], DIM, codec.seed)
     decoded = codec.decode(codec.encode(vectors(id, version)))
     return float((query @ decoded.T).max(axis=1).sum(dtype=np.float64))
 

@@ -8,13 +8,12 @@ from typing import Any
 
 from llvmlite import ir
 
-from colsearch_kernels.emit import (
+from colsearch_kernels.compiled.emit import (
     F32,
     I8,
     I16,
     I32,
     I64,
-    LANES,
     V16F32,
     V16I32,
     Values,
@@ -26,6 +25,7 @@ from colsearch_kernels.emit import (
     number,
     splat,
 )
+from colsearch_kernels.tiers import LANES
 
 V4I32, V8I32 = ir.VectorType(I32, 4), ir.VectorType(I32, 8)
 V16I8, V32I8, V16I16 = ir.VectorType(I8, 16), ir.VectorType(I8, 32), ir.VectorType(I16, 16)

@@ -1,15 +1,14 @@
-"""The kernel over float vectors: float32 sums, of float32 products or of bfloat16 ones.
+"""The kernels over float vectors: float32 sums, of float32 products or of bfloat16 ones.
 
-Rows that already are what a tile reads are read where they lie; others are converted a tile at a time. All
-arguments are integers or addresses, so that numba compiles one signature, whatever kind of array the caller
-has. Nothing is checked here: see floats.py. The slow and clear twin is `reference.maxsim`.
+Rows that already are what a tile reads are read where they lie; others are converted a tile at a time. Nothing is
+checked here: see floats.py of the package. The slow and clear twin is `reference.maxsim`.
 """
 
 import numpy as np
-from numba import njit
 
-from colsearch_kernels.arithmetic import BFloat16, Float32
-from colsearch_kernels.emit import (
+from colsearch_kernels.compiled.arithmetic import BFloat16, Float32
+from colsearch_kernels.compiled.compiler import subroutine
+from colsearch_kernels.compiled.emit import (
     lay_into_lanes,
     lines_per_turn,
     prefetch,
@@ -21,18 +20,12 @@ from colsearch_kernels.emit import (
     write_i32,
     write_i64,
 )
-from colsearch_kernels.jit import kernel
-from colsearch_kernels.tiers import target_features
+from colsearch_kernels.compiled.unpack import float_row
+from colsearch_kernels.floats import BFLOAT16, FLOAT16, FLOAT32, NATIVE_BFLOAT16, NOT_FINITE, OVERFLOWS
 from colsearch_kernels.tiers import tier as chosen_tier
-from colsearch_kernels.unpack import float_row
 
 TIER = chosen_tier()
 TILE, SMALL, VECTORS = TIER.float_tile, TIER.small_tile, TIER.vectors
-# Elsewhere bfloat16 numbers are widened, and their float32 products are exact.
-NATIVE_BFLOAT16 = TIER.name == "avx512" and "avx512bf16" in target_features()
-FLOAT32, FLOAT16, BFLOAT16 = range(3)
-# What is wrong with a query.
-NOT_FINITE, OVERFLOWS = 1, 2
 
 _narrow = "bfloat16" if NATIVE_BFLOAT16 else "rounded"
 _copy, _from_half, _widen = (
@@ -53,8 +46,8 @@ WORDS_PER_TURN = TIER.words_per_turn
 _PREFETCH_BYTES = 8192
 
 
-@njit(nogil=True, error_model="numpy")
-def _convert(source, narrow, first, last, row_bytes, n_rows, dim, out_bytes, out):  # type: ignore[no-untyped-def]
+@subroutine
+def _convert(source, narrow, first, last, row_bytes, n_rows, dim, out_bytes, out):
     """n_rows rows from address `first` on, none beyond the one at `last`: that is repeated."""
     for i in range(n_rows):
         row, to = min(first + i * row_bytes, last), out + i * out_bytes
@@ -73,8 +66,8 @@ def _convert(source, narrow, first, last, row_bytes, n_rows, dim, out_bytes, out
             _widen(row, dim, to)
 
 
-@njit(nogil=True, error_model="numpy")
-def _run_tile(narrow, small, pair, rows, row_bytes, n_words, query, maxima, ahead):  # type: ignore[no-untyped-def]
+@subroutine
+def _run_tile(narrow, small, pair, rows, row_bytes, n_words, query, maxima, ahead):
     # Elsewhere the tiles are the same, and compiling them twice takes a second.
     if NATIVE_BFLOAT16 and narrow:
         if small:
@@ -93,8 +86,8 @@ def _run_tile(narrow, small, pair, rows, row_bytes, n_words, query, maxima, ahea
     return _large_one(rows, row_bytes, n_words, query, 0, 0, maxima, ahead)
 
 
-@njit(nogil=True, error_model="numpy")
-def _document(  # type: ignore[no-untyped-def]
+@subroutine
+def _document(
     source, narrow, direct, start, stop, next_start, n_asked, row_bytes, dim, n_words,
     query, n_vectors, rows, maxima,
 ):  # fmt: skip
@@ -133,8 +126,8 @@ def _document(  # type: ignore[no-untyped-def]
     return bad, next_asked
 
 
-@njit(nogil=True, error_model="numpy")
-def _are_finite(words, n):  # type: ignore[no-untyped-def]
+@subroutine
+def _are_finite(words, n):
     """Whether none of n float32 has an exponent of all ones, as NaN and the infinities have."""
     largest = np.int32(0)
     for i in range(n):
@@ -142,8 +135,7 @@ def _are_finite(words, n):  # type: ignore[no-untyped-def]
     return largest < 0x7F800000
 
 
-@kernel
-def pack_query(source, narrow, tokens, n_query_tokens, row_bytes, dim, n_words, scratch, query):  # type: ignore[no-untyped-def]
+def pack_query(source, narrow, tokens, n_query_tokens, row_bytes, dim, n_words, scratch, query):
     """Lay a query into lanes of 16, zeros where no token is; NOT_FINITE or OVERFLOWS if it has such numbers, else 0.
 
     tokens: (n_query_tokens, dim) of the source type, row_bytes apart; scratch: 8 * 16 * dim + 8 bytes;
@@ -179,8 +171,7 @@ def pack_query(source, narrow, tokens, n_query_tokens, row_bytes, dim, n_words, 
     return 0
 
 
-@kernel
-def place_documents(doclens, n_docs, n_tokens, vectors, row_bytes, starts):  # type: ignore[no-untyped-def]
+def place_documents(doclens, n_docs, n_tokens, vectors, row_bytes, starts):
     """Addresses of the first rows of documents that lie end to end; 0 if lengths do not sum to n_tokens, else 1.
 
     doclens: (n_docs,) int64; starts: (n_docs,) int64.
@@ -196,8 +187,7 @@ def place_documents(doclens, n_docs, n_tokens, vectors, row_bytes, starts):  # t
     return int(n_before == n_tokens)
 
 
-@kernel
-def score_documents(  # type: ignore[no-untyped-def]
+def score_documents(
     source,
     narrow,
     starts,
@@ -247,13 +237,3 @@ def score_documents(  # type: ignore[no-untyped-def]
         n_bad += not np.isfinite(score)
         write_f32(scores, i, score)
     return n_bad
-
-
-def words_per_row(dim: int, narrow: int) -> int:
-    """32-bit words of a row as the tile reads it."""
-    return -(dim // -2) if narrow and NATIVE_BFLOAT16 else dim
-
-
-def scratch_bytes(n_words: int, n_query_tokens: int) -> int:
-    """Of `score_documents`: maxima and the rows of one tile."""
-    return -(n_query_tokens // -16) * 64 + 4 * n_words * TILE

@@ -18,10 +18,10 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 
-from colsearch_kernels.tiers import tier
+from colsearch_kernels.tiers import LANES, tier
 
-LANES = 16
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 F16, F32, F64 = ir.HalfType(), ir.FloatType(), ir.DoubleType()
 V16I32, V16F32 = ir.VectorType(I32, LANES), ir.VectorType(F32, LANES)
@@ -314,7 +314,7 @@ def lay_side_by_side(builder: Any, starts: Values, n_words: Any, out: Any, out_b
         offset = builder.mul(word, number(4))
         words = [load(builder, builder.add(start, offset), ir.VectorType(I32, n)) for start in starts]
         to = builder.add(out, builder.mul(word, out_bytes))
-        for vector in _transposed(builder, words):
+        for vector in transposed(builder, words):
             store(builder, vector, to, 4)
             to = builder.add(to, out_bytes)
 
@@ -333,7 +333,7 @@ def _lay_into_lanes(builder: Any, rows: Any, row_bytes: Any, n_words: Any, out: 
     lay_side_by_side(builder, starts, n_words, out, out_bytes)
 
 
-def _transposed(builder: Any, rows: Values) -> Values:
+def transposed(builder: Any, rows: Values) -> Values:
     """LANES vectors of n lanes -> n vectors of LANES lanes, by log2(LANES) perfect shuffles."""
     for _ in range(LANES.bit_length() - 1):
         n, half = rows[0].type.count, len(rows) // 2
@@ -348,6 +348,62 @@ def _transposed(builder: Any, rows: Values) -> Values:
 
 # Intrinsic (rows, row_bytes, n_words, out, out_bytes): word w of LANES rows goes to out + w * out_bytes.
 lay_into_lanes = emitted(_lay_into_lanes)
+
+
+def square_root(numba_type: Any) -> Any:
+    """Intrinsic of one number; NumPy's would call the C library for the sake of negative ones."""
+
+    @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+    def root(typing_context: Any, value: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            type_ = context.get_value_type(numba_type)
+            return call(builder, f"llvm.sqrt.f{numba_type.bitwidth}", type_, values)
+
+        return numba_type(numba_type), codegen
+
+    return root
+
+
+sqrt_f32, sqrt_f64 = square_root(types.float32), square_root(types.float64)
+
+
+def array_view(element: Any, n_axes: int) -> Any:
+    """Intrinsic (address, *shape) -> a contiguous array over memory that somebody else owns.
+
+    Loops over such arrays can be vectorized, which LLVM does not do for addresses.
+    """
+    array_type = types.Array(element, n_axes, "C")
+
+    def generate(context: Any, builder: Any, address: Any, *shape: Any) -> Any:
+        item = context.get_data_type(element)
+        item_bytes = context.get_abi_sizeof(item)
+        strides = [number(item_bytes)]
+        for length in reversed(shape[1:]):
+            strides.insert(0, builder.mul(strides[0], length))
+        array = context.make_array(array_type)(context, builder)
+        data = builder.inttoptr(address, item.as_pointer())
+        populate_array(array, data, shape, strides, number(item_bytes), None)
+        return array._getvalue()
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return generate(context, builder, *values)
+
+    if n_axes == 1:
+
+        @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+        def view(typing_context: Any, address: Any, length: Any) -> Any:
+            return array_type(types.int64, types.int64), codegen
+    else:
+
+        @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+        def view(typing_context: Any, address: Any, n_rows: Any, length: Any) -> Any:
+            return array_type(types.int64, types.int64, types.int64), codegen
+
+    return view
+
+
+f32_row, f32_rows = array_view(types.float32, 1), array_view(types.float32, 2)
+i8_rows, u8_rows = array_view(types.int8, 2), array_view(types.uint8, 2)
 
 
 def _element_address(builder: Any, address: Any, index: Any, bits: int) -> Any:
@@ -384,3 +440,4 @@ read_f64 = reader(F64, 64, types.float64)
 read_i32, read_f32 = reader(I32, 32, types.int32), reader(F32, 32, types.float32)
 write_f32, write_i32 = writer(32, types.float32), writer(32, types.int32)
 write_i64, write_f64 = writer(64, types.int64), writer(64, types.float64)
+write_i8 = writer(8, types.int8)

@@ -1,15 +1,14 @@
-"""The kernel over stored codes and int8 vectors: rows are unpacked a tile at a time, then scored as bytes.
+"""The kernels over stored codes and int8 vectors: rows are unpacked a tile at a time, then scored as bytes.
 
 Every tier computes the same integers and the same float32 products, so a score is the same number anywhere;
-`reference.score_codes` is the slow and clear twin. All arguments are integers or addresses, so that numba
-compiles one signature, whatever kind of array the caller has. Nothing is checked here: see scoring.py.
+`reference.score_codes` is the slow and clear twin. Nothing is checked here: see scoring.py.
 """
 
 import numpy as np
-from numba import njit
 
-from colsearch_kernels.arithmetic import Integer, document_bias, query_factor
-from colsearch_kernels.emit import (
+from colsearch_kernels.compiled.arithmetic import Integer, document_bias, query_factor
+from colsearch_kernels.compiled.compiler import subroutine
+from colsearch_kernels.compiled.emit import (
     prefetch,
     read_f32,
     read_i8,
@@ -20,17 +19,13 @@ from colsearch_kernels.emit import (
     write_i32,
     write_i64,
 )
-from colsearch_kernels.jit import kernel
+from colsearch_kernels.compiled.unpack import code_row, half_reader, scaled_halves, signed_row
+from colsearch_kernels.packing import BITS_1, BITS_2, BITS_2_6, BITS_4, BITS_4_4, BYTES, SIGNED
 from colsearch_kernels.tiers import tier as chosen_tier
-from colsearch_kernels.unpack import code_row, half_reader, scaled_halves, signed_row
 
 TIER = chosen_tier()
 TILE, SMALL, VECTORS = TIER.tile, TIER.small_tile, TIER.vectors
 QUERY_FACTOR, DOCUMENT_BIAS = query_factor(TIER.name), document_bias(TIER.name)
-# What the rows of a segment are; the kernel is compiled for all of them.
-BYTES, BITS_4, BITS_2, BITS_1, BITS_4_4, BITS_2_6, SIGNED = range(7)
-LAYOUTS = {(8,): BYTES, (4,): BITS_4, (2,): BITS_2, (1,): BITS_1, (4, 4): BITS_4_4, (2, 6): BITS_2_6}
-
 _row_8, _row_4, _row_2, _row_1 = (code_row((bits,)) for bits in (8, 4, 2, 1))
 _row_4_4, _row_2_6 = code_row((4, 4)), code_row((2, 6))
 read_f16 = half_reader(TIER.halves)
@@ -42,8 +37,8 @@ _large_one, _small_one = tile(arithmetic, TILE, 1), tile(arithmetic, SMALL, 1)
 _PREFETCH_BYTES = 8192
 
 
-@njit(nogil=True, error_model="numpy")
-def _unpack(layout, plane0, plane1, bytes0, bytes1, n_present, n_rows, n_dims, out):  # type: ignore[no-untyped-def]
+@subroutine
+def _unpack(layout, plane0, plane1, bytes0, bytes1, n_present, n_rows, n_dims, out):
     """The rows from the addresses on, one byte a dim; if fewer are present, the last one is repeated."""
     # Rows of whole planes lie end to end, as they do in `out`: one long run of dims.
     if layout == BITS_4:
@@ -67,8 +62,8 @@ def _unpack(layout, plane0, plane1, bytes0, bytes1, n_present, n_rows, n_dims, o
         write_i32(out, word, read_i32(out, word - n_dims // 4))
 
 
-@njit(nogil=True, error_model="numpy")
-def _document(  # type: ignore[no-untyped-def]
+@subroutine
+def _document(
     layout, plane0, plane1, bytes0, bytes1, widths, scale, start, stop,
     n_dims, query, initial, n_vectors, rows, tile_widths, maxima, next0, next1, n_next,
 ):  # fmt: skip
@@ -127,8 +122,7 @@ def _document(  # type: ignore[no-untyped-def]
         first += n_rows
 
 
-@kernel
-def pack_query(  # type: ignore[no-untyped-def]
+def pack_query(
     values, token_scales, n_query_tokens, n_dims, center, number, first_vector, n_vectors,
     query, initial, scales, starts,
 ):  # fmt: skip
@@ -163,9 +157,8 @@ def pack_query(  # type: ignore[no-untyped-def]
     return next_vector
 
 
-@kernel
-def score_documents(  # type: ignore[no-untyped-def]
-    layout, plane0, plane1, bytes0, bytes1, widths, scale, offsets, ordinals, first, last,
+def score_documents(
+    layout, plane0, plane1, bytes0, bytes1, widths, scale: np.float32, offsets, ordinals, first, last,
     n_dims, query, initial, scales, query_starts, n_queries, scratch, scores, row_length,
 ):  # fmt: skip
     """scores[q, i] of documents first..last - 1 of `ordinals`, or of the segment if ordinals is 0.
@@ -199,8 +192,8 @@ def score_documents(  # type: ignore[no-untyped-def]
             write_f32(scores, q * row_length + i, score)
 
 
-@njit(nogil=True, error_model="numpy")
-def score_piece(  # type: ignore[no-untyped-def]
+@subroutine
+def score_piece(
     layout, plane0, plane1, bytes0, bytes1, widths, scale, n_tokens,
     n_dims, query, initial, scales, n_vectors, scratch, next0, next1, next_widths, n_next,
 ):  # fmt: skip
@@ -223,9 +216,8 @@ def score_piece(  # type: ignore[no-untyped-def]
     return np.float32(total) if n_tokens else np.float32(-np.inf)
 
 
-@kernel
-def score_pieces(  # type: ignore[no-untyped-def]
-    layout, planes0, planes1, bytes0, bytes1, widths, scale, doclens, order, first, last,
+def score_pieces(
+    layout, planes0, planes1, bytes0, bytes1, widths, scale: np.float32, doclens, order, first, last,
     n_dims, query, initial, scales, n_vectors, scratch, scores,
 ):  # fmt: skip
     """scores[i] of documents order[first..last - 1], each with addresses of its own; for one query.
@@ -244,9 +236,8 @@ def score_pieces(  # type: ignore[no-untyped-def]
         write_f32(scores, i, score)
 
 
-@kernel
-def document_maxima(  # type: ignore[no-untyped-def]
-    layout, plane0, plane1, bytes0, bytes1, widths, scale, offsets, ordinals, first, last,
+def document_maxima(
+    layout, plane0, plane1, bytes0, bytes1, widths, scale: np.float32, offsets, ordinals, first, last,
     n_dims, query, initial, scales, n_vectors, scratch, maxima, row_length,
 ):  # fmt: skip
     """maxima[i, t] of documents first..last - 1 and the query's tokens t < row_length, not yet summed.
@@ -269,8 +260,3 @@ def document_maxima(  # type: ignore[no-untyped-def]
             if start < stop:
                 value *= read_f32(scales, token)
             write_f32(maxima, i * row_length + token, value)
-
-
-def scratch_bytes(n_dims: int, n_vectors: int) -> int:
-    """Of every kernel here: maxima, widths and rows of one tile."""
-    return 64 * n_vectors + 64 + TILE * n_dims

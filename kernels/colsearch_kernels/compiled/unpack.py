@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from colsearch_kernels.emit import (
+from colsearch_kernels.compiled.emit import (
     F16,
     F32,
     I8,

@@ -5,7 +5,7 @@ from typing import Any
 from numba import types
 from numba.extending import intrinsic
 
-from colsearch_kernels.emit import V16F32, emitted, load, splat, store
+from colsearch_kernels.compiled.emit import V16F32, emitted, load, splat, store
 
 
 def _butterfly(builder: Any, at: Any, step: Any) -> None:
