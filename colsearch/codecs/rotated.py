@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from colsearch.codecs.encoded import U16, BytesPerToken, EncodedTokens, checked_vectors
 from colsearch.errors import ConfigError, DamagedError, FormatError, VectorError
 from colsearch.types import F32, I64, U8
-
-if TYPE_CHECKING:
-    from colsearch_kernels.codes import Codes, QuantizedQuery
+from colsearch_kernels import quantize
+from colsearch_kernels.codes import MAX_PADDED_DIM, PLANE_BITS, Codes, QuantizedQuery, padded_dim
+from colsearch_kernels.errors import KernelInputError
+from colsearch_kernels.quantize import CODE_VERSION
 
 DEFAULT_SEED = 20260
 # float16 holds widths from 2**-14 (below, digits are lost) to 65504; a width is 3 to 8 times the root mean
@@ -39,8 +40,6 @@ class RotatedCodec:
     seed: int = DEFAULT_SEED
 
     def __post_init__(self) -> None:
-        from colsearch_kernels.codes import MAX_PADDED_DIM, PLANE_BITS
-
         if self.planes not in PLANE_BITS:
             allowed = ", ".join(map(str, PLANE_BITS))
             raise ConfigError(f"planes must be one of {allowed} or (16,), not {self.planes!r}")
@@ -58,8 +57,6 @@ class RotatedCodec:
             ShapeError: for another dtype or dim.
             VectorError: naming the first row that is not finite, zero, or of a norm that float16 cannot hold.
         """
-        from colsearch_kernels import quantize
-
         vectors = checked_vectors(vectors, self.dim)
         planes, widths = quantize.encode(vectors, self.planes, self.seed)
         for width in widths:
@@ -71,22 +68,17 @@ class RotatedCodec:
 
     def decode(self, encoded: EncodedTokens, n_planes: int | None = None) -> F32:
         """(n_tokens, dim) float32 that the first `n_planes` planes (all if None) stand for."""
-        from colsearch_kernels import quantize
-
         return quantize.decode(
             encoded.planes, encoded.widths, self.planes, dim=self.dim, seed=self.seed, n_planes=n_planes
         )
 
-    def prepare_query(self, query: F32) -> "QuantizedQuery":
+    def prepare_query(self, query: F32) -> QuantizedQuery:
         """The query as the kernels take it: rotated like the documents, 7 bits a value.
 
         Args:
             query: (n_query_tokens, dim) float32, at least one token; a token of zeros counts for nothing.
         Raises: ShapeError, VectorError.
         """
-        from colsearch_kernels import quantize
-        from colsearch_kernels.errors import KernelInputError
-
         query = checked_vectors(query, self.dim)
         if len(query) == 0:
             raise VectorError("the query has no tokens")
@@ -98,14 +90,11 @@ class RotatedCodec:
             worst = int(np.argmax(np.where(np.isfinite(norms), norms, np.inf)))
             raise _row_error(query, worst) from None
 
-    def codes(self, planes: "Sequence[U8]", widths: "Sequence[U16]", offsets: I64) -> "Codes":
+    def codes(self, planes: Sequence[U8], widths: Sequence[U16], offsets: I64) -> Codes:
         """Stored planes, widths and token offsets as the kernels take them; checked, not copied.
 
         Raises: DamagedError: if they are not what this codec writes.
         """
-        from colsearch_kernels.codes import Codes
-        from colsearch_kernels.errors import KernelInputError
-
         try:
             return Codes(self.dim, self.planes, tuple(planes), tuple(widths), offsets)
         except KernelInputError as error:
@@ -116,8 +105,6 @@ class RotatedCodec:
     @property
     def padded_dim(self) -> int:
         """Dims of a code: `dim` rounded up so that the planes' rows are whole words."""
-        from colsearch_kernels.codes import padded_dim
-
         return padded_dim(self.dim, self.planes)
 
     @property
@@ -126,8 +113,6 @@ class RotatedCodec:
         return BytesPerToken(memory=sizes[0], disk=sum(sizes))
 
     def to_json(self) -> dict[str, Any]:
-        from colsearch_kernels.quantize import CODE_VERSION
-
         return {
             "codec": self.name,
             "version": CODE_VERSION,
@@ -139,8 +124,6 @@ class RotatedCodec:
     @classmethod
     def from_json(cls, settings: dict[str, Any]) -> "RotatedCodec":
         """Raises: FormatError: for settings of another codec or version, or with a key missing."""
-        from colsearch_kernels.quantize import CODE_VERSION
-
         version = settings.get("version")
         if settings.get("codec") != cls.name or version != CODE_VERSION:
             raise FormatError(

@@ -73,7 +73,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    # numba takes half a second to import, so it is loaded by the first kernel that is asked for.
+    # llvmlite, by which the processor is known, is imported by the first kernel that is asked for.
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
