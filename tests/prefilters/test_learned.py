@@ -53,9 +53,11 @@ def test_recall_is_as_promised_on_queries_it_never_saw(index: ColIndex, recall: 
     assert audit.share_scored < 0.5 and not audit.made_up
 
 
-def test_many_queries_at_once_give_what_each_gives_alone(index: ColIndex) -> None:
+@pytest.mark.parametrize("n_threads", [1, 2, 5])
+def test_many_queries_at_once_give_what_each_gives_alone(index: ColIndex, n_threads: int) -> None:
     queries = draw_queries(20, 7, draw_kinds(0))
-    together = index.search(queries, k=7)
+    with ColIndex.open(index.path, read_only=True, n_threads=n_threads) as again:
+        together = again.search(queries, k=7)
     assert [[(h.id, h.score) for h in hits] for hits in together] == [
         [(h.id, h.score) for h in index.search(query, k=7)] for query in queries
     ]
