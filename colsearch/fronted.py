@@ -137,7 +137,7 @@ class Fronted:
         profile.bytes_read += n_tokens * sum(p.shape[1] + 2 for p in self._segments[0].planes[:n_planes])
 
     def _verify(self, rows: I64, n_planes: int | None) -> None:
-        """Check the codes of documents against their checksums; `follow` asks once for each."""
+        """Check the codes of documents against their checksums; `follow` asks before it reads them."""
         for start, segment in zip(self._starts, self._segments):
             segment.verify(rows[(rows >= start) & (rows < start + segment.n_docs)] - start, n_planes)
         self._verified[n_planes][rows] = 1

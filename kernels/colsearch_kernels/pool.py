@@ -44,6 +44,19 @@ def run(chunks: list[Callable[[], None]], n_threads: int) -> None:
             helper.result()
 
 
+def run_beside(work: Callable[[], None], n_threads: int) -> None:
+    """Run work here, and on up to n_threads - 1 others, which may still be at it when this returns.
+
+    What they raise is lost: work must be such that the caller's own call gets all of it done.
+    """
+    helpers = [_executor().submit(work) for _ in range(n_threads - 1)]
+    try:
+        work()
+    finally:
+        for helper in helpers:
+            helper.cancel()
+
+
 def run_documents(
     score: Callable[[int, int], None], doclens: NDArray[np.int64], *, ns_per_token: float, n_threads: int
 ) -> None:

@@ -3,8 +3,10 @@
 All that does not change from block to block is prepared once: addresses of the documents, the query's lanes.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -13,14 +15,15 @@ from colsearch_kernels.codes import F32, I64, U8, Codes, QuantizedQuery, address
 from colsearch_kernels.errors import KernelInputError
 from colsearch_kernels.native import Kernel
 from colsearch_kernels.packing import PackedQueries, Rows, aligned_block, scratch_bytes
-from colsearch_kernels.scoring import NS_PER_PAIR, checked_ordinals
-from colsearch_kernels.tiers import LANES
+from colsearch_kernels.scoring import checked_ordinals, ns_per_token
 
 _score_pieces, _score_until = Kernel("integer.score_pieces"), Kernel("following.score_until")
 _observe = Kernel("following.observe")
 
-# Candidates that are followed on the caller's thread alone; beyond, blocks that grow by half go to all threads.
-_ALONE = 512
+# What a walk must cost before other threads join it, which most do not; how much a thread then takes at a time, and
+# how many times that, for each thread, a piece may be ahead of the first one that is not scored. A helper that has
+# lost its core would keep its piece for milliseconds.
+_ALONE_NS, _PIECE_NS, _AHEAD = 1e6, 2e5, 4
 # Candidates made ready at once, where they are not.
 _READY_AT_ONCE = 64
 
@@ -42,6 +45,7 @@ class Scattered:
     Attributes:
         n_docs: of all segments.
         doclens: (n_docs,) int64.
+        mean_doclen: of all segments.
     Raises: KernelInputError: if the segments are not of one codec.
     """
 
@@ -56,6 +60,7 @@ class Scattered:
         self.plane_bits, self.padded_dim = first.plane_bits, first.padded_dim
         self.doclens = np.concatenate([codes.doclens for codes in segments])
         self.n_docs = len(self.doclens)
+        self.mean_doclen = float(self.doclens.mean()) if self.n_docs else 0.0
         n_planes = len(self.plane_bits)
         self._planes = [self._addresses([c.planes[i] for c in segments]) for i in range(n_planes)]
         self._widths = [self._addresses([c.widths[i] for c in segments]) for i in range(n_planes)]
@@ -100,25 +105,16 @@ class ScatteredScorer:
         self._documents = documents
         self._rows = documents.rows(n_planes)
         self._packed = PackedQueries([query], self._rows)
-        self._ns_per_token = NS_PER_PAIR * LANES * self._packed.n_vectors
+        self._ns_per_token = ns_per_token(self._packed.n_vectors, self._rows.n_dims)
 
     def score(self, numbers: I64, *, n_threads: int = 1) -> F32:
         """(n,) float32 MaxSim of the documents of these numbers; -inf for one without tokens."""
-        rows, packed = self._rows, self._packed
         order = np.ascontiguousarray(checked_ordinals(numbers, self._documents.n_docs))
         scores = np.empty(len(order), np.float32)
-        order_at, scores_at = address(order), address(scores)
-
-        def run(first: int, last: int) -> None:
-            _memory, scratch = aligned_block(scratch_bytes(rows.n_dims, packed.n_vectors))
-            _score_pieces(
-                rows.layout, rows.plane0, rows.plane1, rows.bytes0, rows.bytes1, rows.widths, rows.scale,
-                rows.offsets, order_at, first, last, rows.n_dims, packed.values, packed.initial, packed.scales,
-                packed.n_vectors, scratch, scores_at,
-            )  # fmt: skip
-
-        doclens = self._documents.doclens[order]
-        pool.run_documents(run, doclens, ns_per_token=self._ns_per_token, n_threads=n_threads)
+        pool.run_documents(
+            partial(self._score, order, scores), self._documents.doclens[order],
+            ns_per_token=self._ns_per_token, n_threads=n_threads,
+        )  # fmt: skip
         self._check_scores(scores, order)
         return scores
 
@@ -159,22 +155,73 @@ class ScatteredScorer:
             raise KernelInputError(f"ready must be uint8 ({n_docs},), not {ready.dtype} {ready.shape}")
         seen = following.Seen(k, others, first_look)
         scores = np.empty(n, np.float32)
-        alone = n if n_threads == 1 else min(n, _ALONE)
+
+        def made_ready(first: int, last: int) -> None:
+            some = order[first:last]
+            waiting = some[ready[some] == 0]
+            if len(waiting):
+                make_ready(waiting)
+                if not ready[waiting].all():
+                    raise KernelInputError(f"document {waiting[0]} is not ready, and was not made so")
+
+        alone = n if n_threads == 1 else min(n, max(self._worth(_ALONE_NS), first_look + 1))
         stop = 0
         while 0 <= stop < alone:
             stop = self._score_until(seen, order, estimates, stop, alone, z, ready, scores)
             if 0 <= stop < alone:
-                make_ready(order[stop : stop + _READY_AT_ONCE])
-                if not ready[order[stop]]:
-                    raise KernelInputError(f"document {order[stop]} is not ready, and was not made so")
-        while 0 <= stop < n:
-            first, last = stop, min(stop + stop // 2, n)
-            make_ready(order[first:last])
-            scores[first:last] = self.score(order[first:last], n_threads=n_threads)
-            stop = _observe(address(scores), address(estimates), first, last, z, *seen.arguments)
+                made_ready(stop, min(stop + _READY_AT_ONCE, alone))
+        if 0 <= stop < n:
+            stop = self._follow_together(seen, order, estimates, stop, z, made_ready, scores, n_threads)
         n_scored = n if stop >= 0 else -1 - stop
         self._check_scores(scores[:n_scored], order[:n_scored])
         return Followed(scores[:n_scored], stop < 0)
+
+    def _worth(self, ns: float) -> int:
+        """How many documents of mean length cost so much."""
+        return max(int(ns / (self._ns_per_token * max(self._documents.mean_doclen, 1.0))), 1)
+
+    def _follow_together(
+        self, seen: following.Seen, order: I64, estimates: F32, first: int, z: float,
+        made_ready: Callable[[int, int], None], scores: F32, n_threads: int,
+    ) -> int:  # fmt: skip
+        """Threads score pieces; the scores are looked at in the candidates' order, just as one thread does it.
+
+        Nothing waits for a helper: a piece that holds up the others is scored again, to the same bits.
+        """
+        n, size = len(order), self._worth(_PIECE_NS)
+        guard = threading.Lock()
+        stop = taken = first
+        scored: set[int] = set()
+
+        def work() -> None:
+            nonlocal stop, taken
+            while True:
+                with guard:
+                    if not 0 <= stop < n:
+                        return
+                    start = stop
+                    if taken < min(n, stop + _AHEAD * n_threads * size):
+                        start, taken = taken, taken + size
+                made_ready(start, min(start + size, n))
+                self._score(order, scores, start, min(start + size, n))
+                with guard:
+                    scored.add(start)
+                    while stop in scored:
+                        stop = _observe(
+                            address(scores), address(estimates), stop, min(stop + size, n), z, *seen.arguments
+                        )
+
+        pool.run_beside(work, n_threads)
+        return stop
+
+    def _score(self, order: I64, scores: F32, first: int, last: int) -> None:
+        rows, packed = self._rows, self._packed
+        _memory, scratch = aligned_block(scratch_bytes(rows.n_dims, packed.n_vectors))
+        _score_pieces(
+            rows.layout, rows.plane0, rows.plane1, rows.bytes0, rows.bytes1, rows.widths, rows.scale,
+            rows.offsets, address(order), first, last, rows.n_dims, packed.values, packed.initial, packed.scales,
+            packed.n_vectors, scratch, address(scores),
+        )  # fmt: skip
 
     def _score_until(
         self, seen: following.Seen, order: I64, estimates: F32, first: int, last: int, z: float,

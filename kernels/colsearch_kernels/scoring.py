@@ -14,8 +14,17 @@ from colsearch_kernels.tiers import LANES
 
 _score_documents, _document_maxima = Kernel("integer.score_documents"), Kernel("integer.document_maxima")
 
-# Cost of one query token against one document token, to size the chunks of work.
-NS_PER_PAIR = 0.7
+# Cost of one query token against one document token of 128 dims that follow one another in memory.
+_NS_PER_PAIR = 0.7
+
+
+def ns_per_token(n_vectors: int, n_dims: int) -> float:
+    """Cost of a document token, to size the chunks of work.
+
+    Args:
+        n_vectors: of a query's tokens, 16 each.
+    """
+    return _NS_PER_PAIR * LANES * n_vectors * n_dims / 128
 
 
 def score_codes(
@@ -148,7 +157,8 @@ def token_maxima(
         )  # fmt: skip
 
     doclens = codes.doclens if order is None else codes.offsets[order + 1] - codes.offsets[order]
-    pool.run_documents(run, doclens, ns_per_token=NS_PER_PAIR * LANES * packed.n_vectors, n_threads=n_threads)
+    cost = ns_per_token(packed.n_vectors, rows.n_dims)
+    pool.run_documents(run, doclens, ns_per_token=cost, n_threads=n_threads)
     if not np.isfinite(maxima).all():
         _check_scores(maxima.T, doclens)
     return maxima
@@ -208,7 +218,8 @@ def score_rows(
         )  # fmt: skip
 
     doclens = offsets[1:] - offsets[:-1] if order is None else offsets[order + 1] - offsets[order]
-    pool.run_documents(run, doclens, ns_per_token=NS_PER_PAIR * LANES * packed.n_vectors, n_threads=n_threads)
+    cost = ns_per_token(packed.n_vectors, rows.n_dims)
+    pool.run_documents(run, doclens, ns_per_token=cost, n_threads=n_threads)
     if not np.isfinite(scores).all():
         _check_scores(scores, doclens)
     return scores
