@@ -147,14 +147,7 @@ def searchable(part: LiveSegment, allowed: I64 | None) -> I64 | None:
     """The live ordinals of the segment whose documents are among the sorted doc_nos; None for all of them."""
     if allowed is None:
         return None if part.live is None else np.flatnonzero(part.live)
-    here = part.segment.doc_nos
-    wanted = allowed[np.searchsorted(allowed, here[0]) : np.searchsorted(allowed, here[-1], side="right")]
-    ordinals = np.searchsorted(here, wanted)
-    alive = here[ordinals] == wanted
-    if part.live is not None:
-        alive &= part.live[ordinals]
-    found: I64 = ordinals[alive].astype(np.int64)
-    return found
+    return part.ordinals(allowed)
 
 
 def _count(profile: Profile, segment: Segment, ordinals: I64 | None) -> None:

@@ -171,6 +171,17 @@ class Segment:
         """Whether its documents' numbers have no gaps."""
         return int(self.doc_nos[-1] - self.doc_nos[0]) == self.n_docs - 1
 
+    def ordinals(self, doc_nos: I64) -> I64:
+        """Of its documents among the sorted doc_nos."""
+        here = self.doc_nos
+        wanted = doc_nos[np.searchsorted(doc_nos, here[0]) : np.searchsorted(doc_nos, here[-1], side="right")]
+        if self.is_dense:
+            dense: I64 = wanted - here[0]
+            return dense
+        ordinals = np.searchsorted(here, wanted)
+        found: I64 = ordinals[here[ordinals] == wanted]
+        return found
+
     @lazy
     def tokenless(self) -> NDArray[np.bool_] | None:
         """(n_docs,) which documents have no tokens; None if all have some."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colsearch.errors import DamagedError, UnknownIdError
-from colsearch.store.catalog import doc_nos
+from colsearch.store.catalog import matching_doc_nos
 from colsearch.store.container import Container
 from colsearch.store.database import Database, numbers_of
 from colsearch.store.filter import compile_where
@@ -66,6 +66,11 @@ class LiveSegment:
         if len(dead):
             self.live = np.isin(segment.doc_nos, dead, invert=True)
             self.n_live = int(self.live.sum())
+
+    def ordinals(self, doc_nos: I64) -> I64:
+        """Of the live documents among the sorted doc_nos."""
+        ordinals = self.segment.ordinals(doc_nos)
+        return ordinals if self.live is None else ordinals[self.live[ordinals]]
 
 
 class Snapshot:
@@ -167,8 +172,8 @@ class Snapshot:
         """
         sql, values = compile_where(where)
         with self._database.reading() as connection:
-            # Sorted here: an ORDER BY would make SQLite merge the terms of a long $or row by row.
-            matching = np.unique(doc_nos(connection.execute(sql, values)))
+            # Sorted there: an ORDER BY would make SQLite merge the terms of a long $or row by row.
+            matching = matching_doc_nos(connection, sql, values)
         return self.live(matching)
 
     def bm25(self, query: str, k: int) -> tuple[I64, F32]:
@@ -192,13 +197,6 @@ class Snapshot:
         """Those of the sorted doc_nos that are live in this snapshot."""
         kept = []
         for part in self.parts:
-            here = part.segment.doc_nos
-            wanted = doc_nos[
-                np.searchsorted(doc_nos, here[0]) : np.searchsorted(doc_nos, here[-1], side="right")
-            ]
-            ordinals = np.searchsorted(here, wanted)
-            alive = here[ordinals] == wanted
-            if part.live is not None:
-                alive &= part.live[ordinals]
-            kept.append(wanted[alive])
+            ordinals = part.ordinals(doc_nos)
+            kept.append(part.segment.doc_nos[ordinals])
         return np.concatenate(kept) if kept else np.empty(0, np.int64)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from colsearch import ColIndex
-from colsearch.errors import DocumentError, FilterError
+from colsearch.errors import DamagedError, DocumentError, FilterError
+from colsearch.store.catalog import matching_doc_nos
 from colsearch.store.database import SCHEMA
 from colsearch.store.filter import MAX_CONDITIONS, MAX_DEPTH, MAX_VALUES, compile_where, field_rows
 
@@ -219,6 +220,37 @@ def test_a_malformed_expression_is_named(where, message):
 def test_numpy_scalars_compare_as_the_numbers_they_are(connection):
     assert matching(connection, {"x": np.int64(1)}) == matching(connection, {"x": 1}) == {2, 3, 5}
     assert matching(connection, {"x": np.float32(1.0)}) == {2, 3, 5}
+
+
+def test_numbers_come_sorted_and_once(connection):
+    select = "SELECT column1 AS doc_no FROM (VALUES (7), (3), (7), (-2), (9007199254740993), (3))"
+    found = matching_doc_nos(connection, select, [])
+    assert found.tolist() == [-2, 3, 7, 9007199254740993] and found.dtype == np.int64
+    assert (
+        matching_doc_nos(connection, "SELECT doc_no FROM documents WHERE doc_no > ?", [10**6]).tolist() == []
+    )
+
+
+@pytest.mark.parametrize("value", [1.0, 1.5, 1e30, "one", "1,2", "", None, b"x"])
+def test_a_number_that_is_no_integer_is_damage(connection, value):
+    with pytest.raises(DamagedError, match="no integer; run"):
+        matching_doc_nos(connection, "SELECT column1 AS doc_no FROM (VALUES (0), (?), (1))", [value])
+
+
+def test_of_several_segments_the_live_documents_that_match_are_found(tmp_path):
+    with ColIndex.create(tmp_path / "index", dim=8) as index:
+        vectors, passing = [np.eye(1, 8)], set()
+        for first in (0, 40, 80):
+            rows = range(first, first + 40)
+            index.add_vectors(vectors * 40, ids=rows, metadata=[{"tags": [n % 3, n % 5]} for n in rows])
+            passing |= {n for n in rows if n % 3 == 2 or n % 5 == 2}
+        # Dead at first, and gaps in the numbers once they are merged away.
+        index.delete([2, 42, 44, 47, 82])
+        passing -= {2, 42, 44, 47, 82}
+        where = {"tags": {"$in": [2, 2.0]}}
+        for _ in range(2):
+            assert {hit.id for hit in index.search(np.eye(1, 8), k=200, where=where)} == passing
+            index.compact()
 
 
 @pytest.mark.parametrize(
