@@ -21,6 +21,8 @@ from colsearch_kernels.pool import run
 
 # Candidates fetched at first, for each hit at least; and how many times as many where that is not enough.
 _FIRST_PER_HIT, _MORE = 32, 8
+# Tokens that a token costs to scan whose document is read without its neighbours.
+_APART = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ class Searcher:
             queries: (n_query_tokens, dim) each.
         """
         n_tokens = _n_tokens(snapshot.parts, request.allowed)
+        if request.allowed is not None:
+            n_tokens = min(_APART * n_tokens, snapshot.n_tokens)
         longest = max((len(query) for query in queries), default=0)
         model = usable_model(snapshot)
         if model is None or request.recall >= 1 or scans(n_tokens, longest, self._scorer.codec.dim) <= 1:

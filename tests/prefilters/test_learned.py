@@ -63,6 +63,16 @@ def test_many_queries_at_once_give_what_each_gives_alone(index: ColIndex, n_thre
     ]
 
 
+@pytest.mark.parametrize("tenths, scanned", [([1], True), ([1, 2], False)])
+def test_documents_that_lie_apart_are_scanned_while_that_is_cheap(
+    index: ColIndex, tenths: list[int], scanned: bool
+) -> None:
+    """26,000 tokens are .7 of a cheap scan where they lie together, and more than one where they do not."""
+    [query] = draw_queries(1, 8, draw_kinds(0))
+    hits = index.search(query, where={"tenth": {"$in": tenths}}, profile=True)
+    assert hits.profile is not None and (hits.profile.n_candidates == 600 * len(tenths)) == scanned
+
+
 @pytest.mark.parametrize("field, n", [("half", 2), ("tenth", 10), ("hundredth", 100)])
 def test_a_filter_costs_no_recall(index: ColIndex, field: str, n: int) -> None:
     found = total = 0
