@@ -30,7 +30,7 @@ def query_tiles(
     """
     integers = scratch + DIM_BYTES * n_dims
     largest = integers + LANES * n_dims
-    # What is squares before.
+    # Over the squares, which queries have no use for.
     divisors, not_finite = largest + DIM_BYTES, largest + 2 * DIM_BYTES
     grid = np.float32(QUERY_MAX)
     for first in range(0, n, LANES):
