@@ -252,6 +252,13 @@ class Segment:
         self.file.verify(name, start, stop)
         return bytes(data[start:stop])
 
+    def blobs(self, name: str, ordinals: I64) -> list[bytes]:
+        """The same of many documents."""
+        offsets, data = self._blobs[name]
+        starts, stops = offsets[ordinals], offsets[ordinals + 1]
+        self.file.verify_rows(name, starts, stops, 1)
+        return [bytes(data[start:stop]) for start, stop in zip(starts.tolist(), stops.tolist())]
+
     def blob_offsets(self, name: str) -> I64:
         """(n_docs + 1,) where each document's id, text or metadata starts."""
         return self._blobs[name][0]

@@ -1,9 +1,9 @@
 """A consistent view of an index: its segments, and which of their documents are live."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from json.encoder import encode_basestring as _quoted
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,8 @@ MAX_QUERY_WORDS = 1024
 
 def id_key(id: DocId) -> str:
     """How an id is written in SQLite and in segments: "1" and 1 are two ids."""
-    return json.dumps(id, ensure_ascii=False)
+    # As `json.dumps` does, which makes an encoder of its own for each.
+    return _quoted(id) if isinstance(id, str) else int.__repr__(id)
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
@@ -123,13 +124,19 @@ class Snapshot:
             doc_nos: of `id_key`s.
         Raises: DamagedError: if a segment gives the document another id, or it is dead.
         """
-        for key, part, ordinal in zip(doc_nos, *self.locate(np.array(list(doc_nos.values()), np.int64))):
-            live, segment = self.parts[part].live, self.parts[part].segment
-            if segment.blob("ids", int(ordinal)) != key.encode() or not (live is None or live[ordinal]):
-                raise DamagedError(
-                    f"{self._database.path} leads from id {key} to another document; "
-                    "run `colsearch check --repair`"
-                )
+        keys = list(doc_nos)
+        part_of, ordinal_of = self.locate(np.array(list(doc_nos.values()), np.int64))
+        for number in set(part_of.tolist()):
+            rows = np.flatnonzero(part_of == number)
+            live, ordinals = self.parts[number].live, ordinal_of[rows]
+            stored = self.parts[number].segment.blobs("ids", ordinals)
+            alive = [True] * len(rows) if live is None else live[ordinals].tolist()
+            for row, key, good in zip(rows.tolist(), stored, alive):
+                if keys[row].encode() != key or not good:
+                    raise DamagedError(
+                        f"{self._database.path} leads from id {keys[row]} to another document; "
+                        "run `colsearch check --repair`"
+                    )
 
     def locate(self, doc_nos: I64) -> tuple[I64, I64]:
         """Part number and ordinal of each document."""
