@@ -367,43 +367,30 @@ def square_root(numba_type: Any) -> Any:
 sqrt_f32, sqrt_f64 = square_root(types.float32), square_root(types.float64)
 
 
-def array_view(element: Any, n_axes: int) -> Any:
-    """Intrinsic (address, *shape) -> a contiguous array over memory that somebody else owns.
+def row_view(element: Any) -> Any:
+    """Intrinsic (address, length) -> an array over memory that somebody else owns.
 
     Loops over such arrays can be vectorized, which LLVM does not do for addresses.
     """
-    array_type = types.Array(element, n_axes, "C")
+    array_type = types.Array(element, 1, "C")
 
-    def generate(context: Any, builder: Any, address: Any, *shape: Any) -> Any:
-        item = context.get_data_type(element)
-        item_bytes = context.get_abi_sizeof(item)
-        strides = [number(item_bytes)]
-        for length in reversed(shape[1:]):
-            strides.insert(0, builder.mul(strides[0], length))
-        array = context.make_array(array_type)(context, builder)
-        data = builder.inttoptr(address, item.as_pointer())
-        populate_array(array, data, shape, strides, number(item_bytes), None)
-        return array._getvalue()
+    @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+    def view(typing_context: Any, address: Any, length: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            address, length = values
+            item = context.get_data_type(element)
+            item_bytes = number(context.get_abi_sizeof(item))
+            array = context.make_array(array_type)(context, builder)
+            data = builder.inttoptr(address, item.as_pointer())
+            populate_array(array, data, [length], [item_bytes], item_bytes, None)
+            return array._getvalue()
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return generate(context, builder, *values)
-
-    if n_axes == 1:
-
-        @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
-        def view(typing_context: Any, address: Any, length: Any) -> Any:
-            return array_type(types.int64, types.int64), codegen
-    else:
-
-        @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
-        def view(typing_context: Any, address: Any, n_rows: Any, length: Any) -> Any:
-            return array_type(types.int64, types.int64, types.int64), codegen
+        return array_type(types.int64, types.int64), codegen
 
     return view
 
 
-f32_row, f32_rows = array_view(types.float32, 1), array_view(types.float32, 2)
-i8_rows, u8_rows = array_view(types.int8, 2), array_view(types.uint8, 2)
+f32_row, i8_row = row_view(types.float32), row_view(types.int8)
 
 
 def _element_address(builder: Any, address: Any, index: Any, bits: int) -> Any:

@@ -3,6 +3,7 @@
 A dim of a tile is LANES float32, or LANES bytes of the integers on the grid.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -64,8 +65,16 @@ def _clamped(builder: Any, value: Any, least: Any, most: Any) -> Any:
     return builder.select(builder.fcmp_ordered("<", value, most), value, most)
 
 
-def _to_bytes(builder: Any, value: Any) -> Any:
-    return builder.trunc(builder.fptosi(value, V16I32), V16I8)
+def _as_bytes(builder: Any, tile: Any, n_dims: Any, out: Any, integer: Callable[[Any], Any]) -> None:
+    """`integer(x)`, whole numbers that are still floats, of every dim: LANES bytes each."""
+
+    def one_dim(values: Values) -> Values:
+        at, to = values
+        whole = integer(load(builder, at, V16F32, 4))
+        store(builder, builder.trunc(builder.fptosi(whole, V16I32), V16I8), to)
+        return [builder.add(at, number(_DIM_BYTES)), builder.add(to, number(LANES))]
+
+    repeat(builder, n_dims, [tile, out], one_dim)
 
 
 @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
@@ -77,14 +86,11 @@ def nearest(typing_context: Any, tile: Any, n_dims: Any, divisors: Any, limit: A
         divisor = load(builder, divisors, V16F32, 4)
         most, least = splat(builder, limit), splat(builder, builder.fneg(limit))
 
-        def one_dim(values: Values) -> Values:
-            at, to = values
-            x = builder.fdiv(load(builder, at, V16F32, 4), divisor)
-            x = call(builder, "llvm.rint.v16f32", V16F32, [x])
-            store(builder, _to_bytes(builder, _clamped(builder, x, least, most)), to)
-            return [builder.add(at, number(_DIM_BYTES)), builder.add(to, number(LANES))]
+        def integer(x: Any) -> Any:
+            nearest = call(builder, "llvm.rint.v16f32", V16F32, [builder.fdiv(x, divisor)])
+            return _clamped(builder, nearest, least, most)
 
-        repeat(builder, n_dims, [tile, out], one_dim)
+        _as_bytes(builder, tile, n_dims, out, integer)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64, types.float32, types.int64), codegen
@@ -92,7 +98,7 @@ def nearest(typing_context: Any, tile: Any, n_dims: Any, divisors: Any, limit: A
 
 @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
 def cells(typing_context: Any, tile: Any, n_dims: Any, per_unit: Any, n_cells: Any, out: Any) -> Any:
-    """Bytes: the cell, counted from 0 to n_cells - 1, that x * per_unit lies in; 0 is the middle one's lower end."""
+    """Bytes: the cell, counted from 0 to n_cells - 1, that x * per_unit lies in, where 0 is the middle."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         tile, n_dims, per_unit, n_cells, out = values
@@ -100,14 +106,11 @@ def cells(typing_context: Any, tile: Any, n_dims: Any, per_unit: Any, n_cells: A
         half = splat(builder, builder.fmul(n_cells, F32(0.5)))
         least, most = constant(V16F32, 0.0), splat(builder, builder.fsub(n_cells, F32(1.0)))
 
-        def one_dim(values: Values) -> Values:
-            at, to = values
-            x = builder.fmul(load(builder, at, V16F32, 4), scale)
-            x = builder.fadd(call(builder, "llvm.floor.v16f32", V16F32, [x]), half)
-            store(builder, _to_bytes(builder, _clamped(builder, x, least, most)), to)
-            return [builder.add(at, number(_DIM_BYTES)), builder.add(to, number(LANES))]
+        def integer(x: Any) -> Any:
+            lower_end = call(builder, "llvm.floor.v16f32", V16F32, [builder.fmul(x, scale)])
+            return _clamped(builder, builder.fadd(lower_end, half), least, most)
 
-        repeat(builder, n_dims, [tile, out], one_dim)
+        _as_bytes(builder, tile, n_dims, out, integer)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64, types.float32, types.int64), codegen

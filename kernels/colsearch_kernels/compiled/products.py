@@ -4,7 +4,7 @@ import numpy as np
 
 from colsearch_kernels.codes import QUERY_MAX
 from colsearch_kernels.compiled.compiler import subroutine
-from colsearch_kernels.compiled.emit import f32_row, i8_rows, product_tile, read_f32, write_f32
+from colsearch_kernels.compiled.emit import f32_row, i8_row, product_tile, read_f32, write_f32
 from colsearch_kernels.compiled.integer import SMALL, TILE, VECTORS, arithmetic
 from colsearch_kernels.compiled.unpack import signed_row
 from colsearch_kernels.products import N_SPARE_ROWS
@@ -19,7 +19,7 @@ def split(weights_at, n, values_at, scales):
 
     values: (2, n) int8.
     """
-    weights, values = f32_row(weights_at, n), i8_rows(values_at, 2, n)
+    weights, coarse, rest = f32_row(weights_at, n), i8_row(values_at, n), i8_row(values_at + n, n)
     grid = np.float32(QUERY_MAX)
     largest = np.float32(1e-30)
     for i in range(n):
@@ -31,8 +31,8 @@ def split(weights_at, n, values_at, scales):
     for i in range(n):
         high = np.rint(weights[i] / scale)
         low = np.rint((weights[i] - high * scale) / fine)
-        values[0, i] = np.int8(min(max(high, -grid), grid))
-        values[1, i] = np.int8(min(max(low, -grid), grid))
+        coarse[i] = np.int8(min(max(high, -grid), grid))
+        rest[i] = np.int8(min(max(low, -grid), grid))
 
 
 @subroutine
