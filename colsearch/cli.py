@@ -95,10 +95,11 @@ def search(
     exact: Annotated[bool, typer.Option(help="score every document")] = False,
     hybrid: Annotated[bool, typer.Option(help="let the best by BM25 compete as well")] = False,
     group_by: GroupBy = None,
+    device: Annotated[str | None, typer.Option(help="score on a torch device, such as cuda")] = None,
     as_json: Json = False,
 ) -> None:
     """Find the best documents for a query, or for every query of a file."""
-    with ColIndex.open(index, read_only=True) as opened:
+    with ColIndex.open(index, read_only=True, device=device) as opened:
         if (query is None) == (queries is None):
             raise ConfigError("give a query, or --queries with a file")
         options: dict[str, Any] = {"where": _filter(where), "recall": recall, "exact": exact}

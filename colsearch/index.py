@@ -16,6 +16,7 @@ from colsearch.audit import Audit, audit
 from colsearch.builder import Progress
 from colsearch.config import DEFAULT_RECALL, DEFAULT_SEED, IndexConfig
 from colsearch.description import describe
+from colsearch.device import Device
 from colsearch.errors import ConfigError, DocumentError
 from colsearch.explain import Explanation
 from colsearch.own_encoder import OwnEncoder, loaded_encoder
@@ -38,13 +39,15 @@ class ColIndex:
     many threads; every write is one atomic, durable step; one process writes at a time.
     """
 
-    def __init__(self, store: Store, *, encoder: Encoder | None, n_threads: int | None) -> None:
+    def __init__(
+        self, store: Store, *, encoder: Encoder | None, n_threads: int | None, device: str | None = None
+    ) -> None:
         self._store = store
         self.config = IndexConfig.from_json(store.settings)
         self._own_encoder = OwnEncoder(self.config, store.path, encoder)
         self.n_threads = n_threads or available_cores()
         self._codec = self.config.codec()
-        self._scorer = Scorer(self._codec)
+        self._scorer = Scorer(self._codec, None if device is None else Device(device))
         self._searcher = Searcher(self._scorer)
         self._upkeep = Upkeep(store, self._scorer, self._searcher)
 
@@ -95,6 +98,7 @@ class ColIndex:
         read_only: bool = False,
         verify: str = "auto",
         n_threads: int | None = None,
+        device: str | None = None,
     ) -> ColIndex:
         """Open an index; nothing on disk changes.
 
@@ -105,14 +109,18 @@ class ColIndex:
             read_only: refuse writes.
             verify: checksums "auto" (at open when small, else on first touch), "full" or "off".
             n_threads: threads for scoring; all available cores if not given.
-        Raises: IndexNotFoundError, FormatError, DamagedError, EncoderError.
+            device: a torch device such as "cuda", to which the codes are copied at the first search. Every
+                document is scored there, whatever `recall` is asked for; scores are those of the CPU.
+        Raises: IndexNotFoundError, FormatError, DamagedError, EncoderError, ConfigError.
         """
         store = Store.open(path, read_only=read_only, verify=verify)
         loaded = None if encoder is None else loaded_encoder(encoder)
-        return cls(store, encoder=loaded, n_threads=n_threads)
+        return cls(store, encoder=loaded, n_threads=n_threads, device=device)
 
     def close(self) -> None:
         """Let go of files and locks; closing twice is fine."""
+        if self._scorer.device is not None:
+            self._scorer.device.forget()
         self._store.close()
 
     def __enter__(self) -> ColIndex:
@@ -123,9 +131,15 @@ class ColIndex:
     ) -> None:
         self.close()
 
-    def __reduce__(self) -> tuple[Callable[[str, bool, int], ColIndex], tuple[str, bool, int]]:
+    def __reduce__(self) -> tuple[Callable[..., ColIndex], tuple[str, bool, int, str | None]]:
         # A worker process opens the index again by its path; nothing of it is copied.
-        return _reopen, (str(self.path), self._store.read_only, self.n_threads)
+        device = self._scorer.device
+        return _reopen, (
+            str(self.path),
+            self._store.read_only,
+            self.n_threads,
+            device.name if device else None,
+        )
 
     # --- writing ------------------------------------------------------------------------------
 
@@ -532,8 +546,8 @@ def _length(items: object) -> int | None:
     return len(items) if isinstance(items, Sized) else None
 
 
-def _reopen(path: str, read_only: bool, n_threads: int) -> ColIndex:
-    return ColIndex.open(path, read_only=read_only, n_threads=n_threads)
+def _reopen(path: str, read_only: bool, n_threads: int, device: str | None) -> ColIndex:
+    return ColIndex.open(path, read_only=read_only, n_threads=n_threads, device=device)
 
 
 def _hits(snapshot: Snapshot, ranking: Ranking, profile: Profile | None) -> Hits:

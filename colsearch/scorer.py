@@ -8,6 +8,7 @@ import numpy as np
 
 import colsearch_kernels as kernels
 from colsearch.codecs import RotatedCodec
+from colsearch.device import Device
 from colsearch.store import LiveSegment, Segment, Snapshot
 from colsearch.types import F32, I64, Profile
 
@@ -56,10 +57,15 @@ class Ranking:
 
 
 class Scorer:
-    """Scores documents of a snapshot against queries: always the same number for the same pair."""
+    """Scores documents of a snapshot against queries: always the same number for the same pair.
 
-    def __init__(self, codec: RotatedCodec) -> None:
+    Args:
+        device: where codes are copied to and scored; None for the CPU, which reads them where they are stored.
+    """
+
+    def __init__(self, codec: RotatedCodec, device: Device | None = None) -> None:
         self.codec = codec
+        self.device = device
         self._codes: WeakKeyDictionary[Segment, kernels.Codes] = WeakKeyDictionary()
 
     def prepare(self, query: F32) -> kernels.QuantizedQuery:
@@ -93,6 +99,15 @@ class Scorer:
             ordinals = searchable(part, allowed)
             if ordinals is not None and not len(ordinals):
                 continue
+            _count(profile, part.segment, ordinals)
+            if self.device is not None:
+                best = self.device.best(
+                    part.segment, self.codes(part.segment), queries, k,
+                    ordinals=None if allowed is None else ordinals, live=part.live,
+                )  # fmt: skip
+                for rankings, (hits, scores) in zip(found, best):
+                    rankings.append(Ranking(part.segment.doc_nos[hits], scores))
+                continue
             part.segment.verify(ordinals)
             n_docs = part.segment.n_docs if ordinals is None else len(ordinals)
             at_once = max(1, _BATCH_SCORES // n_docs)
@@ -104,7 +119,6 @@ class Scorer:
                 numbers = part.segment.doc_nos if ordinals is None else part.segment.doc_nos[ordinals]
                 for rankings, row in zip(found[first:], scores):
                     rankings.append(Ranking.best(numbers, row, k))
-            _count(profile, part.segment, ordinals)
         return [Ranking.joined(rankings, k) for rankings in found]
 
     def score(
@@ -124,12 +138,15 @@ class Scorer:
             rows = np.flatnonzero(part_of == number)
             if not rows.size:
                 continue
-            ordinals = ordinal_of[rows]
+            ordinals, codes = ordinal_of[rows], self.codes(part.segment)
+            _count(profile, part.segment, ordinals)
+            if self.device is not None:
+                scores[rows] = self.device.scores(part.segment, codes, query, ordinals, n_planes)
+                continue
             part.segment.verify(ordinals, n_planes)
             scores[rows] = kernels.score_codes(
-                query, self.codes(part.segment), ordinals=ordinals, n_planes=n_planes, n_threads=n_threads
+                query, codes, ordinals=ordinals, n_planes=n_planes, n_threads=n_threads
             )
-            _count(profile, part.segment, ordinals)
         return scores
 
     def align(self, snapshot: Snapshot, query: kernels.QuantizedQuery, doc_no: int) -> tuple[I64, F32] | None:

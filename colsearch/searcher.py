@@ -69,7 +69,7 @@ class Searcher:
         if request.allowed is not None:
             n_tokens = min(_APART * n_tokens, snapshot.n_tokens)
         longest = max((len(query) for query in queries), default=0)
-        model = usable_model(snapshot)
+        model = None if self._scorer.device else usable_model(snapshot)
         if model is None or request.recall >= 1 or scans(n_tokens, longest, self._scorer.codec.dim) <= 1:
             return self._scan(snapshot, queries, request)
         prefilter, notes = self._loaded(model)

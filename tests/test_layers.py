@@ -13,14 +13,15 @@ PACKAGES = [ROOT / "colsearch", ROOT / "kernels" / "colsearch_kernels"]
 SOURCES = sorted(path for package in PACKAGES for path in package.rglob("*.py"))
 MAX_LINES = 450
 # The one class that users meet, with a docstring for each of its calls.
-LONGER = {"colsearch/index.py": 550}
+LONGER = {"colsearch/index.py": 570}
 
 # A unit (a module or folder of colsearch) imports only units of lines above its own.
 LEVELS = [
     {"errors"},
     {"types"},
     {"codecs", "encoders", "explain", "inputs", "planning", "readers", "store"},
-    {"builder", "config", "passages", "prefilters", "scorer"},
+    {"builder", "config", "device", "passages", "prefilters"},
+    {"scorer"},
     {"description", "fronted", "hybrid", "model_notes", "rerank"},
     {"searcher"},
     {"audit", "upkeep"},

@@ -4,67 +4,30 @@ Loaded only when asked for: `from colsearch_kernels import torch_backend`. Over 
 `reference.py` to the bit: products of small integers are exact in float32, and what rounds is done in the
 same order. Over floats they differ by rounding.
 
-On CUDA with Triton installed, `triton_kernel` reads the codes once and never writes a similarity; elsewhere
-codes are decoded in chunks of bounded memory. **Neither was ever run on a GPU**: torch's path is tested on
-the CPU device, Triton's in its interpreter.
+On CUDA with Triton installed, `triton_kernel` (codes) and `triton_floats` read documents once and never write a
+similarity; elsewhere codes are decoded, and similarities kept, in chunks of bounded memory.
 """
 
 import importlib.util
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from colsearch_kernels.codes import F32, I64, Codes, QuantizedQuery, block_bits
+from colsearch_kernels.codes import F32, I64, QuantizedQuery
+from colsearch_kernels.device_codes import DeviceCodes, blocks_of, n_bytes_of, to_device
 from colsearch_kernels.errors import KernelInputError
-from colsearch_kernels.lazy import lazy
 from colsearch_kernels.reference import checked_n_planes
 
+__all__ = ["DeviceCodes", "maxsim", "n_bytes_of", "score_codes", "score_codes_batch", "top_k", "top_k_batch"]
+
 DEFAULT_MEMORY_BYTES = 256 << 20
+# Of more dims, a query does not fit where the fused kernel holds it.
+_MAX_FUSED_DIM = 1024
+_FUSED_TYPES = (torch.float32, torch.float16, torch.bfloat16)
 # Over this many dims, sums of |q| <= 63 times |2u - 255| <= 255 stay below 2**24: exact in float32.
 _EXACT_DIMS = 1024
-
-
-@dataclass(frozen=True, eq=False)
-class DeviceCodes:
-    """`Codes` on a torch device: copied there once, then scored by any number of queries.
-
-    Attributes:
-        planes: per plane (n_tokens, padded_dim * bits / 8) uint8.
-        widths: per plane (n_tokens,) float32.
-        offsets: (n_docs + 1,) int64.
-        host_offsets: the same on the host, to cut chunks without asking the device.
-    """
-
-    padded_dim: int
-    plane_bits: tuple[int, ...]
-    planes: tuple[torch.Tensor, ...]
-    widths: tuple[torch.Tensor, ...]
-    offsets: torch.Tensor
-    host_offsets: I64
-
-    @classmethod
-    def copy_of(cls, codes: Codes, device: str | torch.device) -> "DeviceCodes":
-        """Copy codes (memory maps too) to a device."""
-        widths = [width.view(np.float16).astype(np.float32) for width in codes.widths]
-        return cls(
-            codes.padded_dim,
-            codes.plane_bits,
-            tuple(_to_device(plane, device) for plane in codes.planes),
-            tuple(_to_device(width, device) for width in widths),
-            _to_device(codes.offsets, device),
-            np.array(codes.offsets),
-        )
-
-    @lazy
-    def device(self) -> torch.device:
-        return self.offsets.device
-
-    @property
-    def n_docs(self) -> int:
-        return len(self.host_offsets) - 1
 
 
 def maxsim(
@@ -74,6 +37,7 @@ def maxsim(
     *,
     device: str | torch.device = "cpu",
     memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    fused: bool | None = None,
 ) -> F32:
     """Float MaxSim of one query against ragged documents; nothing is padded.
 
@@ -81,7 +45,8 @@ def maxsim(
         query: (n_query_tokens, dim), of the floating type to compute in.
         vectors: (n_tokens, dim) of the same type; copied to the device chunk by chunk where it is not there.
         doclens: (n_docs,) tokens per document; sums to n_tokens.
-        memory_bytes: of intermediate arrays on the device, if the longest document allows.
+        memory_bytes: of what is copied to the device and made there, if the longest document allows.
+        fused: use the Triton kernel where it takes the type; None does so on CUDA when Triton is installed.
     Returns: (n_docs,) float32; -inf for a document without tokens.
     Raises: KernelInputError.
     """
@@ -94,12 +59,21 @@ def maxsim(
     if offsets[-1] != len(tokens):
         raise KernelInputError(f"doclens sum to {offsets[-1]}, but there are {len(tokens)} vectors")
     queries = queries.to(device)
-    token_bytes = tokens.element_size() * tokens.shape[1] + 8 * len(queries)
+    fused = _fused(queries.device, queries.shape[1]) if fused is None else fused
+    fused &= queries.dtype in _FUSED_TYPES
+    token_bytes = tokens.element_size() * tokens.shape[1] + (0 if fused else 8 * len(queries))
     scores = np.empty(len(doclens), np.float32)
     for docs in _chunks(offsets, memory_bytes // token_bytes):
         rows = tokens[offsets[docs.start] : offsets[docs.stop]].to(device)
-        best = _segment_max((rows @ queries.T).float(), _lengths(offsets, docs, device))
-        scores[docs] = best.sum(dim=1).cpu().numpy()
+        if fused:
+            from colsearch_kernels import triton_floats
+
+            starts = to_device(offsets[docs.start : docs.stop + 1] - offsets[docs.start], device)
+            found = triton_floats.maxsim(queries, rows, starts)
+        else:
+            lengths = to_device(np.diff(offsets[docs.start : docs.stop + 1]), device)
+            found = _segment_max((rows @ queries.T).float(), lengths).sum(dim=1)
+        scores[docs] = found.cpu().numpy()
     return scores
 
 
@@ -115,28 +89,11 @@ def score_codes_batch(
     """(n_queries, n) float32 scores of each document (of `ordinals`, or all); equals `reference` to the bit.
 
     Args:
-        fused: use the Triton kernel; None does so on CUDA devices when Triton is installed.
+        fused: use the Triton kernel, up to 1,024 dims; None does so on CUDA devices when Triton is installed.
     Raises: KernelInputError: ordinals or a query that do not fit.
     """
-    n_planes = checked_n_planes(n_planes, codes.plane_bits)
-    values, scales = _stacked(queries, codes)
-    ordinals = _checked_ordinals(ordinals, codes.n_docs)
-    if fused is None:
-        fused = codes.device.type == "cuda" and importlib.util.find_spec("triton") is not None
-    scores = np.empty((len(queries), len(ordinals)), np.float32)
-    ends = np.cumsum([len(query) for query in queries])
-    for docs, chunk in _candidate_chunks(codes, ordinals, len(values), memory_bytes, fused=fused):
-        if fused:
-            from colsearch_kernels import triton_kernel
-
-            best = triton_kernel.best_similarities(values, codes, chunk, n_planes)
-        else:
-            best = _best_similarities(values, codes, chunk, n_planes)
-        empty = (codes.offsets[chunk + 1] == codes.offsets[chunk]).cpu().numpy()
-        for i, (end, query) in enumerate(zip(ends, queries)):
-            tokens = slice(int(end) - len(query), int(end))
-            scores[i, docs] = _weighted_sum(best[:, tokens], scales[tokens])
-        scores[:, docs][:, empty] = -np.inf
+    chosen = _checked_ordinals(ordinals, codes.n_docs)
+    scores: F32 = _scores(queries, codes, chosen, n_planes, memory_bytes, fused).cpu().numpy()
     return scores
 
 
@@ -157,6 +114,39 @@ def score_codes(
     return first
 
 
+def top_k_batch(
+    queries: Sequence[QuantizedQuery],
+    codes: DeviceCodes,
+    k: int,
+    *,
+    ordinals: I64 | None = None,
+    live: NDArray[np.bool_] | None = None,
+    n_planes: int | None = None,
+    memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    fused: bool | None = None,
+) -> list[tuple[I64, F32]]:
+    """For each query, ordinals and scores of the k best live documents with tokens, best first, ties to the
+    lower ordinal. Only these leave the device.
+
+    Args:
+        ordinals: the documents to choose from, each once; all if None.
+        live: (n_docs,) which documents may be found.
+    Raises: KernelInputError.
+    """
+    chosen = _checked_ordinals(ordinals, codes.n_docs)
+    dead = None if live is None else ~to_device(live, codes.device)
+    # Scores, keys and the room that sorting them takes.
+    at_once = max(1, memory_bytes // (32 * max(len(chosen), 1)))
+    found: list[tuple[I64, F32]] = []
+    for first in range(0, len(queries), at_once):
+        scores = _scores(queries[first : first + at_once], codes, chosen, n_planes, memory_bytes, fused)
+        here = _on_device(chosen, codes)
+        if dead is not None:
+            scores.masked_fill_(dead[here], -torch.inf)
+        found += _best(scores, here, min(k, len(chosen)))
+    return found
+
+
 def top_k(
     query: QuantizedQuery,
     codes: DeviceCodes,
@@ -165,15 +155,11 @@ def top_k(
     ordinals: I64 | None = None,
     live: NDArray[np.bool_] | None = None,
     n_planes: int | None = None,
+    fused: bool | None = None,
 ) -> tuple[I64, F32]:
-    """Ordinals and scores of the k best live documents with tokens, best first, ties to the lower ordinal."""
-    ordinals = _checked_ordinals(ordinals, codes.n_docs)
-    if live is not None:
-        ordinals = ordinals[live[ordinals]]
-    scores = score_codes(query, codes, ordinals=ordinals, n_planes=n_planes)
-    order = np.lexsort((ordinals, -scores))
-    order = order[np.isfinite(scores[order])][:k]
-    return ordinals[order], scores[order]
+    """`top_k_batch` of one query."""
+    [best] = top_k_batch([query], codes, k, ordinals=ordinals, live=live, n_planes=n_planes, fused=fused)
+    return best
 
 
 def unpack_block(plane: torch.Tensor, bits: int) -> torch.Tensor:
@@ -184,17 +170,80 @@ def unpack_block(plane: torch.Tensor, bits: int) -> torch.Tensor:
     return ((words >> shifts) & ((1 << bits) - 1)).reshape(n_tokens, n_bytes * 8 // bits)
 
 
-def blocks_of(codes: DeviceCodes, n_planes: int) -> list[tuple[int, int, int, int]]:
-    """(plane, first byte, bits, weight of its integer in u) for each block that `n_planes` planes hold."""
-    blocks = []
-    below = sum(codes.plane_bits[:n_planes])
-    for plane, bits in enumerate(codes.plane_bits[:n_planes]):
-        first_byte = 0
-        for block in block_bits(bits):
-            below -= block
-            blocks.append((plane, first_byte, block, 1 << below))
-            first_byte += codes.padded_dim * block // 8
-    return blocks
+def _scores(
+    queries: Sequence[QuantizedQuery],
+    codes: DeviceCodes,
+    ordinals: I64 | range,
+    n_planes: int | None,
+    memory_bytes: int,
+    fused: bool | None,
+) -> torch.Tensor:
+    """(n_queries, n) float32 on the device of the codes."""
+    n_planes = checked_n_planes(n_planes, codes.plane_bits)
+    if not queries:
+        raise KernelInputError("no queries")
+    for query in queries:
+        if query.padded_dim != codes.padded_dim:
+            raise KernelInputError(f"query has {query.padded_dim} padded dims, the codes {codes.padded_dim}")
+    if fused is None:
+        fused = _fused(codes.device, codes.padded_dim)
+    if fused:
+        if codes.padded_dim > _MAX_FUSED_DIM:
+            raise KernelInputError(f"the fused kernel takes {_MAX_FUSED_DIM} dims, not {codes.padded_dim}")
+        from colsearch_kernels import triton_kernel
+
+        return triton_kernel.scores(queries, codes, _on_device(ordinals, codes), n_planes, memory_bytes)
+    return _decoded_scores(queries, codes, ordinals, n_planes, memory_bytes)
+
+
+def _fused(device: torch.device, dim: int) -> bool:
+    on_cuda = device.type == "cuda" and importlib.util.find_spec("triton") is not None
+    return on_cuda and dim <= _MAX_FUSED_DIM
+
+
+def _decoded_scores(
+    queries: Sequence[QuantizedQuery],
+    codes: DeviceCodes,
+    ordinals: I64 | range,
+    n_planes: int,
+    memory_bytes: int,
+) -> torch.Tensor:
+    values = to_device(np.concatenate([query.values for query in queries]), codes.device).float()
+    scales = [to_device(query.scales, codes.device) for query in queries]
+    lengths = codes.host_offsets[1:] - codes.host_offsets[:-1]
+    if not isinstance(ordinals, range):
+        lengths = lengths[ordinals]
+    on_device = _on_device(ordinals, codes)
+    scores = torch.empty((len(queries), len(ordinals)), dtype=torch.float32, device=codes.device)
+    # Bytes, their unpacked integers twice, and similarities with their run numbers.
+    token_bytes = 10 * codes.padded_dim + 16 * len(values)
+    for docs in _chunks(_offsets(lengths), memory_bytes // token_bytes):
+        best = _best_similarities(values, codes, on_device[docs], n_planes)
+        of_query = best.split([len(query) for query in queries], dim=1)
+        for row, maxima, scale in zip(scores, of_query, scales):
+            row[docs] = _weighted_sum(maxima, scale)
+    return scores.masked_fill_(to_device(lengths == 0, codes.device), -torch.inf)
+
+
+def _best(scores: torch.Tensor, ordinals: torch.Tensor, k: int) -> list[tuple[I64, F32]]:
+    """The k best of each row, best first; a score of -inf is none.
+
+    torch leaves open which of equal scores it takes. One more than k shows whether the last of them has equals
+    beyond, and then all of these are looked at.
+    """
+    if k == 0:
+        return [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(scores)
+    highest, places = scores.topk(min(k + 1, scores.shape[1]), dim=1)
+    both = torch.stack([highest.view(torch.int32).long(), ordinals[places]]).cpu().numpy()
+    best = []
+    for i, (values, found) in enumerate(zip(both[0].astype(np.int32).view(np.float32), both[1])):
+        if len(values) > k and values[k] == values[k - 1] > -np.inf:
+            reaching = scores[i] >= values[k].item()
+            values, found = scores[i][reaching].cpu().numpy(), ordinals[reaching].cpu().numpy()
+        order = np.lexsort((found, -values))
+        order = order[values[order] > -np.inf][:k]
+        best.append((found[order], values[order]))
+    return best
 
 
 def _best_similarities(
@@ -210,13 +259,16 @@ def _best_similarities(
         n_bytes = codes.padded_dim * block // 8
         packed = codes.planes[plane][rows, first_byte : first_byte + n_bytes]
         odd += unpack_block(packed, block).float() * (2 * weight)
-    widths = codes.widths[n_planes - 1][rows, None]
+    widths = codes.widths[n_planes - 1][rows, None].float()
     similarity = _integer_product(odd, values) * widths * 2.0 ** -(bits + 1)
     return _segment_max(similarity, lengths)
 
 
 def _integer_product(odd: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """odd @ values.T of integers held as float32: exact, then rounded once to float32."""
+    """odd @ values.T of integers held as float32: exact, then rounded once to float32.
+
+    TensorFloat-32, where it is switched on, holds these integers of 8 bits and fewer exactly too.
+    """
     if odd.shape[1] <= _EXACT_DIMS:
         return odd @ values.T
     parts = zip(odd.split(_EXACT_DIMS, dim=1), values.split(_EXACT_DIMS, dim=1))
@@ -226,20 +278,23 @@ def _integer_product(odd: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     return total.float()
 
 
-def _weighted_sum(best: torch.Tensor, scales: torch.Tensor) -> F32:
+def _weighted_sum(best: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
     """Sum over query tokens in their order, in float64, rounded to float32."""
-    if best.device.type == "mps":
+    device = best.device
+    if device.type == "mps":
         # Apple's GPUs have no float64.
         best, scales = best.cpu(), scales.cpu()
     total = torch.zeros(len(best), dtype=torch.float64, device=best.device)
     for i in range(best.shape[1]):
         total += best[:, i].double() * scales[i].double()
-    sums: F32 = total.float().cpu().numpy()
-    return sums
+    return total.float().to(device)
 
 
 def _segment_max(similarity: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """Maxima of (n_tokens, n) over consecutive runs of rows: (n_runs, n), -inf for an empty run."""
+    if similarity.device.type == "cuda":
+        # A third of the time there, and three times as much on the CPU.
+        return torch.segment_reduce(similarity, "max", lengths=lengths, unsafe=True, initial=-torch.inf)
     runs = torch.repeat_interleave(torch.arange(len(lengths), device=similarity.device), lengths)
     best = torch.full((len(lengths), similarity.shape[1]), -torch.inf, device=similarity.device)
     return best.scatter_reduce_(0, runs[:, None].expand_as(similarity), similarity, "amax")
@@ -252,36 +307,6 @@ def _token_rows(starts: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     return first_of_run + torch.arange(len(first_of_run), device=starts.device)
 
 
-def _stacked(queries: Sequence[QuantizedQuery], codes: DeviceCodes) -> tuple[torch.Tensor, torch.Tensor]:
-    """All query tokens end to end: values as float32, and scales."""
-    if not queries:
-        raise KernelInputError("no queries")
-    for query in queries:
-        if query.padded_dim != codes.padded_dim:
-            raise KernelInputError(f"query has {query.padded_dim} padded dims, the codes {codes.padded_dim}")
-    values = np.concatenate([query.values for query in queries]).astype(np.float32)
-    scales = np.concatenate([query.scales for query in queries])
-    return _to_device(values, codes.device), _to_device(scales, codes.device)
-
-
-def _candidate_chunks(
-    codes: DeviceCodes, ordinals: I64, n_query_tokens: int, memory_bytes: int, *, fused: bool
-) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Positions among the ordinals, and the ordinals on the device, in portions of bounded memory."""
-    on_device = _to_device(ordinals, codes.device)
-    if fused:
-        # Only the (n_docs, n_query_tokens) maxima are written.
-        step = max(1, memory_bytes // (8 * n_query_tokens))
-        for start in range(0, len(ordinals), step):
-            yield slice(start, min(start + step, len(ordinals))), on_device[start : start + step]
-        return
-    lengths = codes.host_offsets[ordinals + 1] - codes.host_offsets[ordinals]
-    # Bytes, their unpacked integers twice, and similarities with their run numbers.
-    token_bytes = 10 * codes.padded_dim + 16 * n_query_tokens
-    for docs in _chunks(_offsets(lengths), memory_bytes // token_bytes):
-        yield docs, on_device[docs]
-
-
 def _chunks(offsets: I64, n_tokens: int) -> Iterator[slice]:
     """Consecutive documents of at most `n_tokens` tokens together, or one that is longer."""
     start, n_docs = 0, len(offsets) - 1
@@ -292,10 +317,6 @@ def _chunks(offsets: I64, n_tokens: int) -> Iterator[slice]:
         start = stop
 
 
-def _lengths(offsets: I64, docs: slice, device: str | torch.device) -> torch.Tensor:
-    return _to_device(np.diff(offsets[docs.start : docs.stop + 1]), device)
-
-
 def _offsets(doclens: I64) -> I64:
     if not isinstance(doclens, np.ndarray) or doclens.dtype != np.int64 or doclens.ndim != 1:
         raise KernelInputError("doclens: need a 1-d int64 array")
@@ -304,9 +325,9 @@ def _offsets(doclens: I64) -> I64:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(doclens)])
 
 
-def _checked_ordinals(ordinals: I64 | None, n_docs: int) -> I64:
+def _checked_ordinals(ordinals: I64 | None, n_docs: int) -> I64 | range:
     if ordinals is None:
-        return np.arange(n_docs)
+        return range(n_docs)
     if ordinals.dtype != np.int64 or ordinals.ndim != 1:
         raise KernelInputError("ordinals: need a 1-d int64 array")
     if len(ordinals) and not 0 <= ordinals.min() <= ordinals.max() < n_docs:
@@ -314,6 +335,7 @@ def _checked_ordinals(ordinals: I64 | None, n_docs: int) -> I64:
     return ordinals
 
 
-def _to_device(array: NDArray[np.generic], device: str | torch.device) -> torch.Tensor:
-    # torch warns of read-only arrays, such as memory maps; only a copy on the CPU would need to be made.
-    return torch.as_tensor(np.array(array) if not array.flags.writeable else array).to(device)
+def _on_device(ordinals: I64 | range, codes: DeviceCodes) -> torch.Tensor:
+    if isinstance(ordinals, range):
+        return torch.arange(len(ordinals), device=codes.device)
+    return to_device(ordinals, codes.device)

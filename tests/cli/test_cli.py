@@ -42,7 +42,9 @@ def test_search_prints_hits_json_and_runs(folder: Path) -> None:
     assert [h["id"] for h in json.loads(run("search", index, "river", "--where", where, "--json"))] == [
         "aspirin"
     ]
-    assert run("search", index, "--queries", folder).startswith("q1 Q0 danube 1 ")
+    hits = run("search", index, "--queries", folder)
+    assert hits.startswith("q1 Q0 danube 1 ")
+    assert run("search", index, "--queries", folder, "--device", "cpu") == hits
 
 
 def test_rerank_reads_and_writes_runs(folder: Path) -> None:

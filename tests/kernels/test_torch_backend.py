@@ -1,4 +1,7 @@
-"""The torch path against the reference: equal to the bit over codes, whatever the chunks."""
+"""The torch path against the reference: equal to the bit over codes, whatever the chunks.
+
+On the CPU, and on a GPU too where torch finds one.
+"""
 
 import os
 import subprocess
@@ -10,10 +13,16 @@ import torch
 
 from colsearch_kernels import quantize, reference, torch_backend
 from colsearch_kernels.codes import PLANE_BITS, Codes, QuantizedQuery
+from colsearch_kernels.device_codes import DeviceCodes
 from colsearch_kernels.errors import KernelInputError
-from colsearch_kernels.torch_backend import DeviceCodes
 
 DOCLENS = [1, 0, 7, 40, 1, 33, 0, 5]
+DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+
+
+@pytest.fixture(params=DEVICES)
+def device(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def make(
@@ -33,10 +42,10 @@ def make(
 @pytest.mark.parametrize("plane_bits", PLANE_BITS)
 @pytest.mark.parametrize("dim", [7, 128])
 def test_scores_over_codes_equal_the_reference(
-    dim: int, plane_bits: tuple[int, ...], memory_bytes: int
+    dim: int, plane_bits: tuple[int, ...], memory_bytes: int, device: str
 ) -> None:
     codes, query = make(dim, plane_bits)
-    on_device = DeviceCodes.copy_of(codes, "cpu")
+    on_device = DeviceCodes.copy_of(codes, device)
     for n_planes in range(1, len(plane_bits) + 1):
         expected = reference.score_codes(query, codes, n_planes=n_planes)
         found = torch_backend.score_codes(query, on_device, n_planes=n_planes, memory_bytes=memory_bytes)
@@ -44,34 +53,34 @@ def test_scores_over_codes_equal_the_reference(
         assert (expected[np.isfinite(expected)] < 0).any()
 
 
-def test_dims_beyond_what_float32_counts_exactly_equal_the_reference() -> None:
+def test_dims_beyond_what_float32_counts_exactly_equal_the_reference(device: str) -> None:
     codes, query = make(2100, (8,), [3, 2])
     # Largest code against largest query: sums of more than 2**24, which float32 could not add up.
     codes.planes[0][:] = 255
     query = QuantizedQuery(np.full_like(query.values, 63), query.scales)
     query.values[:, ::7] = 62
     expected = reference.score_codes(query, codes)
-    found = torch_backend.score_codes(query, DeviceCodes.copy_of(codes, "cpu"))
+    found = torch_backend.score_codes(query, DeviceCodes.copy_of(codes, device))
     np.testing.assert_array_equal(found, expected)
 
 
-def test_chosen_documents_and_many_queries_equal_the_reference() -> None:
+def test_chosen_documents_and_many_queries_equal_the_reference(device: str) -> None:
     codes, query = make(48, (4, 4))
     _, other = make(48, (4, 4), n_query=70, seed=1)
     ordinals = np.array([5, 1, 0, 5, 3])
-    on_device = DeviceCodes.copy_of(codes, "cpu")
+    on_device = DeviceCodes.copy_of(codes, device)
     expected = reference.score_codes_batch([query, other], codes, ordinals=ordinals, n_planes=1)
     found = torch_backend.score_codes_batch([query, other], on_device, ordinals=ordinals, n_planes=1)
     np.testing.assert_array_equal(found, expected)
 
 
-def test_top_k_equals_the_reference_with_ties_and_dead_documents() -> None:
+def test_top_k_equals_the_reference_with_ties_and_dead_documents(device: str) -> None:
     codes, query = make(16, (2,), [3] * 12)
     codes.planes[0][9:12] = codes.planes[0][3:6]
     codes.widths[0][9:12] = codes.widths[0][3:6]
     live = np.ones(12, bool)
     live[5] = False
-    on_device = DeviceCodes.copy_of(codes, "cpu")
+    on_device = DeviceCodes.copy_of(codes, device)
     for k in (0, 1, 4, 100):
         expected = reference.top_k(query, codes, k, live=live)
         found = torch_backend.top_k(query, on_device, k, live=live)
@@ -79,54 +88,54 @@ def test_top_k_equals_the_reference_with_ties_and_dead_documents() -> None:
         np.testing.assert_array_equal(found[1], expected[1])
 
 
-def test_a_query_token_of_scale_zero_leaves_empty_documents_without_a_score() -> None:
+def test_a_query_token_of_scale_zero_leaves_empty_documents_without_a_score(device: str) -> None:
     codes, query = make(16, (4,))
     query = QuantizedQuery(query.values, np.zeros_like(query.scales))
-    found = torch_backend.score_codes(query, DeviceCodes.copy_of(codes, "cpu"))
+    found = torch_backend.score_codes(query, DeviceCodes.copy_of(codes, device))
     np.testing.assert_array_equal(found, np.where(np.array(DOCLENS) > 0, 0, -np.inf))
 
 
 @pytest.mark.parametrize("memory_bytes", [1, 5000, 1 << 28])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_float_maxsim_equals_the_reference(dtype: torch.dtype, memory_bytes: int) -> None:
+def test_float_maxsim_equals_the_reference(dtype: torch.dtype, memory_bytes: int, device: str) -> None:
     rng = np.random.default_rng(2)
     doclens = np.array(DOCLENS)
     vectors = torch.from_numpy(rng.standard_normal((doclens.sum(), 24))).to(dtype)
     query = torch.from_numpy(rng.standard_normal((3, 24)) - 1).to(dtype)
     expected = reference.maxsim(query.double().numpy(), vectors.double().numpy(), doclens)
-    found = torch_backend.maxsim(query, vectors, doclens, memory_bytes=memory_bytes)
+    found = torch_backend.maxsim(query, vectors, doclens, memory_bytes=memory_bytes, device=device)
     # bfloat16 rounds each of the three maxima to 8 bits.
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=0.2 if dtype == torch.bfloat16 else 1e-5)
 
 
-def test_read_only_codes_are_copied_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+def test_read_only_codes_are_copied_without_a_warning(recwarn: pytest.WarningsRecorder, device: str) -> None:
     codes, query = make(8, (1,))
     for array in (*codes.planes, *codes.widths, codes.offsets):
         array.setflags(write=False)
     expected = reference.score_codes(query, codes)
     np.testing.assert_array_equal(
-        torch_backend.score_codes(query, DeviceCodes.copy_of(codes, "cpu")), expected
+        torch_backend.score_codes(query, DeviceCodes.copy_of(codes, device)), expected
     )
     assert not recwarn.list
 
 
-def test_no_documents_have_no_scores() -> None:
+def test_no_documents_have_no_scores(device: str) -> None:
     codes, query = make(8, (4,), [])
-    assert torch_backend.score_codes(query, DeviceCodes.copy_of(codes, "cpu")).shape == (0,)
+    assert torch_backend.score_codes(query, DeviceCodes.copy_of(codes, device)).shape == (0,)
 
 
 @pytest.mark.parametrize("ordinals", [np.array([0, 8]), np.array([-1]), np.array([0.0]), np.array([[0]])])
-def test_ordinals_that_do_not_fit_are_refused(ordinals: np.ndarray) -> None:
+def test_ordinals_that_do_not_fit_are_refused(ordinals: np.ndarray, device: str) -> None:
     codes, query = make(8, (4,))
     with pytest.raises(KernelInputError, match="ordinals"):
-        torch_backend.score_codes(query, DeviceCodes.copy_of(codes, "cpu"), ordinals=ordinals)
+        torch_backend.score_codes(query, DeviceCodes.copy_of(codes, device), ordinals=ordinals)
 
 
-def test_a_query_of_another_dim_is_refused() -> None:
+def test_a_query_of_another_dim_is_refused(device: str) -> None:
     codes, _ = make(8, (4,))
     _, query = make(16, (4,))
     with pytest.raises(KernelInputError, match="16 padded dims"):
-        torch_backend.score_codes(query, DeviceCodes.copy_of(codes, "cpu"))
+        torch_backend.score_codes(query, DeviceCodes.copy_of(codes, device))
 
 
 @pytest.mark.parametrize(
