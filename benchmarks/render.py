@@ -17,6 +17,7 @@ PAGES = (
     HERE / "README.md",
     HERE.parent / "kernels" / "README.md",
     HERE.parent / "docs" / "PREFILTER.md",
+    HERE.parent / "docs" / "GPU.md",
     HERE.parent / "docs" / "GUARANTEES.md",
 )
 CONTENTS = "contents"

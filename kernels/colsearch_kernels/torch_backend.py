@@ -10,6 +10,7 @@ similarity; elsewhere codes are decoded, and similarities kept, in chunks of bou
 
 import importlib.util
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -61,9 +62,10 @@ def maxsim(
     queries = queries.to(device)
     fused = _fused(queries.device, queries.shape[1]) if fused is None else fused
     fused &= queries.dtype in _FUSED_TYPES
-    token_bytes = tokens.element_size() * tokens.shape[1] + (0 if fused else 8 * len(queries))
+    copied = 0 if tokens.device == queries.device else tokens.element_size() * tokens.shape[1]
+    token_bytes = copied + (0 if fused else 8 * len(queries))
     scores = np.empty(len(doclens), np.float32)
-    for docs in _chunks(offsets, memory_bytes // token_bytes):
+    for docs in _chunks(offsets, memory_bytes // max(token_bytes, 1)):
         rows = tokens[offsets[docs.start] : offsets[docs.stop]].to(device)
         if fused:
             from colsearch_kernels import triton_floats
@@ -197,8 +199,12 @@ def _scores(
 
 
 def _fused(device: torch.device, dim: int) -> bool:
-    on_cuda = device.type == "cuda" and importlib.util.find_spec("triton") is not None
-    return on_cuda and dim <= _MAX_FUSED_DIM
+    return device.type == "cuda" and dim <= _MAX_FUSED_DIM and _triton_is_installed()
+
+
+@cache
+def _triton_is_installed() -> bool:
+    return importlib.util.find_spec("triton") is not None
 
 
 def _decoded_scores(
