@@ -107,6 +107,11 @@ class Codes:
             address(self.offsets),
         )
 
+    @lazy
+    def rows(self) -> dict[int, Any]:
+        """What `packing.Rows` has made of them, by the number of planes."""
+        return {}
+
     def check_widths(self) -> None:
         """Raise KernelInputError unless all widths are finite and not negative; reads 2 bytes a token."""
         for bits, width in zip(self.plane_bits, self.widths):

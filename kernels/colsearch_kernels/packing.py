@@ -41,6 +41,14 @@ class Rows:
 
     @classmethod
     def of_codes(cls, codes: Codes, n_planes: int) -> "Rows":
+        """Made once for each number of planes."""
+        made = codes.rows.get(n_planes)
+        if made is None:
+            made = codes.rows[n_planes] = cls._of_codes(codes, n_planes)
+        return made
+
+    @classmethod
+    def _of_codes(cls, codes: Codes, n_planes: int) -> "Rows":
         bits = sum(codes.plane_bits[:n_planes])
         planes, widths, offsets = codes.addresses
         first, last = codes.planes[0], codes.planes[n_planes - 1]
@@ -83,13 +91,17 @@ class PackedQueries:
         initial: address of (n_vectors, 16) int32, the first values of the sums.
         scales: address of (n_vectors, 16) float32, 0 where no query token is.
         starts: address of (n_queries + 1,) int64, the first vector of each query.
+        scratch: address of what a kernel over codes writes to; for one thread.
     """
 
     def __init__(self, queries: Sequence[QuantizedQuery], rows: Rows) -> None:
         self.n_queries = len(queries)
         self.n_vectors = sum([-(len(query) // -LANES) for query in queries])
         n_value_bytes = self.n_vectors * LANES * rows.n_dims
-        self._memory, self.values = aligned_block(n_value_bytes + 128 * self.n_vectors + 8 * len(queries) + 8)
+        n_start_bytes = -(-(8 * len(queries) + 8) // 64) * 64
+        n_bytes = n_value_bytes + 128 * self.n_vectors + n_start_bytes
+        self._memory, self.values = aligned_block(n_bytes + scratch_bytes(rows.n_dims, self.n_vectors))
+        self.scratch = self.values + n_bytes
         self.initial = self.values + n_value_bytes
         self.scales = self.initial + 64 * self.n_vectors
         self.starts = self.scales + 64 * self.n_vectors

@@ -23,7 +23,7 @@ from colsearch_kernels.codes import (
 from colsearch_kernels.errors import KernelInputError
 from colsearch_kernels.native import Kernel
 from colsearch_kernels.packing import aligned_block
-from colsearch_kernels.rotation import checked_vectors, rotate_back, rotation, tile_bytes
+from colsearch_kernels.rotation import checked_vectors, rotate_back, rotation, rotation_for, tile_bytes
 from colsearch_kernels.tiers import LANES
 
 _encode_tiles, _query_tiles = Kernel("quantize.encode_tiles"), Kernel("quantize.query_tiles")
@@ -97,12 +97,14 @@ def quantize_query(query: F32, plane_bits: tuple[int, ...], seed: int) -> Quanti
     Oracle: reference.quantize_query of the rotated query, equal to the bit.
     """
     query = checked_vectors(query)
-    turn = rotation(padded_dim(query.shape[1], checked_plane_bits(plane_bits)), seed)
+    turn = rotation_for(query.shape[1], plane_bits, seed)
     values = np.empty((len(query), turn.n_dims), np.int8)
     scales = np.empty(len(query), np.float32)
     _memory, scratch = aligned_block(tile_bytes(turn.n_dims) + LANES * turn.n_dims + 12 * LANES)
-    _query_tiles(address(query), *query.shape, *turn.arguments, address(values), address(scales), scratch)
-    if not np.isfinite(scales).all():
+    not_finite = _query_tiles(
+        address(query), *query.shape, *turn.arguments, address(values), address(scales), scratch
+    )
+    if not_finite:
         raise KernelInputError("the query holds NaN or infinity, or numbers too large to rotate")
     return QuantizedQuery.made(values, scales)
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from colsearch_kernels.codes import F32, MAX_PADDED_DIM, address, checked_plane_bits, padded_dim
 from colsearch_kernels.errors import KernelInputError
+from colsearch_kernels.lazy import lazy
 from colsearch_kernels.native import Kernel
 from colsearch_kernels.packing import aligned_block
 from colsearch_kernels.tiers import LANES
@@ -37,14 +38,20 @@ class Rotation:
     multipliers: F32
     block: int
 
-    @property
+    @lazy
     def n_dims(self) -> int:
         return int(self.multipliers.shape[1])
 
-    @property
+    @lazy
     def arguments(self) -> tuple[int, int, int, int]:
         """As kernels take it: address of the multipliers, rounds, dims, block."""
         return address(self.multipliers), *self.multipliers.shape, self.block
+
+
+@lru_cache(maxsize=32)
+def rotation_for(dim: int, plane_bits: tuple[int, ...], seed: int) -> Rotation:
+    """The rotation of vectors of `dim` numbers that are stored in these planes."""
+    return rotation(padded_dim(dim, checked_plane_bits(plane_bits)), seed)
 
 
 @lru_cache(maxsize=32)
@@ -81,7 +88,7 @@ def _random_bits(n: int, seed: int) -> NDArray[np.bool_]:
 def rotate(vectors: F32, plane_bits: tuple[int, ...], seed: int) -> F32:
     """(n, dim) float32 -> (n, padded_dim) float32, zero-padded and rotated."""
     vectors = checked_vectors(vectors)
-    turn = rotation(padded_dim(vectors.shape[1], checked_plane_bits(plane_bits)), seed)
+    turn = rotation_for(vectors.shape[1], plane_bits, seed)
     rotated = np.empty((len(vectors), turn.n_dims), np.float32)
     _memory, tile = aligned_block(tile_bytes(turn.n_dims))
     _rotate_tiles(address(vectors), *vectors.shape, *turn.arguments, tile, address(rotated))
@@ -113,4 +120,6 @@ def checked_vectors(vectors: F32) -> F32:
         raise KernelInputError(f"vectors: need a 2-d float32 array, found {found}")
     if not 1 <= vectors.shape[1] <= MAX_PADDED_DIM:
         raise KernelInputError(f"vectors: dim must be 1..{MAX_PADDED_DIM}, not {vectors.shape[1]}")
+    if vectors.flags.c_contiguous and vectors.flags.aligned:
+        return vectors
     return np.require(vectors, requirements=["C", "A"])

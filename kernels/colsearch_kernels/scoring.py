@@ -60,7 +60,7 @@ def score_codes_batch(
     n_threads: int = 1,
 ) -> F32:
     """`score_codes` of several queries in one pass over the codes: (n_queries, n) float32."""
-    n_planes = _checked(queries, codes, ordinals, n_planes)
+    n_planes = _checked(queries, codes, n_planes)
     rows = Rows.of_codes(codes, n_planes)
     return score_rows(queries, rows, codes.offsets, ordinals=ordinals, n_threads=n_threads)
 
@@ -138,7 +138,9 @@ def token_maxima(
     Returns: (n, n_query_tokens) float32; -inf for a document without tokens.
     Raises: KernelInputError. Oracle: reference.token_maxima, equal to the bit.
     """
-    n_planes = _checked([query], codes, ordinals, n_planes)
+    n_planes = _checked([query], codes, n_planes)
+    if ordinals is not None:
+        checked_ordinals(ordinals, codes.n_docs)
     rows = Rows.of_codes(codes, n_planes)
     n = codes.n_docs if ordinals is None else len(ordinals)
     maxima = np.empty((n, len(query)), np.float32)
@@ -156,7 +158,7 @@ def token_maxima(
             packed.n_vectors, scratch, maxima_at, len(query),
         )  # fmt: skip
 
-    doclens = codes.doclens if order is None else codes.offsets[order + 1] - codes.offsets[order]
+    doclens = _doclens(codes.offsets, order)
     cost = ns_per_token(packed.n_vectors, rows.n_dims)
     pool.run_documents(run, doclens, ns_per_token=cost, n_threads=n_threads)
     if not np.isfinite(maxima).all():
@@ -164,10 +166,8 @@ def token_maxima(
     return maxima
 
 
-def _checked(
-    queries: Sequence[QuantizedQuery], codes: Codes, ordinals: I64 | None, n_planes: int | None
-) -> int:
-    """The number of planes to read, once all of the arguments were found to fit together."""
+def _checked(queries: Sequence[QuantizedQuery], codes: Codes, n_planes: int | None) -> int:
+    """The number of planes to read, once queries and codes were found to fit together."""
     n_planes = reference.checked_n_planes(n_planes, codes.plane_bits)
     for query in queries:
         if query.padded_dim != codes.padded_dim:
@@ -175,21 +175,27 @@ def _checked(
                 f"the query has padded dim {query.padded_dim}, the codes have {codes.padded_dim}; was it "
                 "prepared by another codec?"
             )
-    if ordinals is not None:
-        checked_ordinals(ordinals, codes.n_docs)
     return n_planes
 
 
 def checked_ordinals(ordinals: I64, n_docs: int) -> I64:
-    """The ordinals, if all are within 0..n_docs - 1: the kernels do not look again."""
-    if not isinstance(ordinals, np.ndarray) or ordinals.dtype != np.int64 or ordinals.ndim != 1:
-        raise KernelInputError("ordinals must be a 1-d int64 array")
+    """The ordinals, if all are within 0..n_docs - 1: most kernels do not look again."""
+    _check_is_ordinals(ordinals)
     # As unsigned numbers, negative ones are the largest.
     if len(ordinals) and int(ordinals.view(np.uint64).max()) >= n_docs:
-        raise KernelInputError(
-            f"ordinals lie within {ordinals.min()}..{ordinals.max()}, the codes have documents 0..{n_docs - 1}"
-        )
+        raise _outside(ordinals, n_docs)
     return ordinals
+
+
+def _check_is_ordinals(ordinals: I64) -> None:
+    if not isinstance(ordinals, np.ndarray) or ordinals.dtype != np.int64 or ordinals.ndim != 1:
+        raise KernelInputError("ordinals must be a 1-d int64 array")
+
+
+def _outside(ordinals: I64, n_docs: int) -> KernelInputError:
+    return KernelInputError(
+        f"ordinals lie within {ordinals.min()}..{ordinals.max()}, the codes have documents 0..{n_docs - 1}"
+    )
 
 
 def score_rows(
@@ -201,28 +207,47 @@ def score_rows(
     n_threads: int,
 ) -> F32:
     """(n_queries, n) float32 scores of `rows`, of which `offsets` is a copy or the array itself."""
-    n = len(offsets) - 1 if ordinals is None else len(ordinals)
+    n_docs = len(offsets) - 1
+    if ordinals is not None:
+        _check_is_ordinals(ordinals)
+    n = n_docs if ordinals is None else len(ordinals)
     scores = np.empty((len(queries), n), np.float32)
     if not n or not queries:
         return scores
     packed = PackedQueries(queries, rows)
     order = None if ordinals is None else np.ascontiguousarray(ordinals)
     order_at, scores_at = 0 if order is None else address(order), address(scores)
+    wrong: list[int] = []
 
     def run(first: int, last: int) -> None:
-        _memory, scratch = aligned_block(scratch_bytes(rows.n_dims, packed.n_vectors))
-        _score_documents(
+        scratch = packed.scratch
+        if n_threads > 1:
+            _memory, scratch = aligned_block(scratch_bytes(rows.n_dims, packed.n_vectors))
+        n_wrong = _score_documents(
             rows.layout, rows.plane0, rows.plane1, rows.bytes0, rows.bytes1, rows.widths, rows.scale,
-            rows.offsets, order_at, first, last, rows.n_dims, packed.values, packed.initial, packed.scales,
-            packed.starts, packed.n_queries, scratch, scores_at, n,
+            rows.offsets, n_docs, order_at, first, last, rows.n_dims, packed.values, packed.initial,
+            packed.scales, packed.starts, packed.n_queries, scratch, scores_at, n,
         )  # fmt: skip
+        if n_wrong:
+            wrong.append(n_wrong)
 
-    doclens = offsets[1:] - offsets[:-1] if order is None else offsets[order + 1] - offsets[order]
-    cost = ns_per_token(packed.n_vectors, rows.n_dims)
-    pool.run_documents(run, doclens, ns_per_token=cost, n_threads=n_threads)
-    if not np.isfinite(scores).all():
-        _check_scores(scores, doclens)
+    if n_threads == 1:
+        run(0, n)
+    else:
+        if order is not None:
+            checked_ordinals(order, n_docs)
+        doclens = _doclens(offsets, order)
+        cost = ns_per_token(packed.n_vectors, rows.n_dims)
+        pool.run_documents(run, doclens, ns_per_token=cost, n_threads=n_threads)
+    if wrong:
+        if ordinals is not None and min(wrong) < 0:
+            raise _outside(ordinals, n_docs)
+        _check_scores(scores, _doclens(offsets, order))
     return scores
+
+
+def _doclens(offsets: I64, order: I64 | None) -> I64:
+    return offsets[1:] - offsets[:-1] if order is None else offsets[order + 1] - offsets[order]
 
 
 def _check_scores(scores: F32, doclens: I64) -> None:

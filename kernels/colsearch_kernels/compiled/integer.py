@@ -158,10 +158,13 @@ def pack_query(
 
 
 def score_documents(
-    layout, plane0, plane1, bytes0, bytes1, widths, scale: np.float32, offsets, ordinals, first, last,
+    layout, plane0, plane1, bytes0, bytes1, widths, scale: np.float32, offsets, n_docs, ordinals, first, last,
     n_dims, query, initial, scales, query_starts, n_queries, scratch, scores, row_length,
 ):  # fmt: skip
     """scores[q, i] of documents first..last - 1 of `ordinals`, or of the segment if ordinals is 0.
+
+    Returns how many scores of documents with tokens are not finite; -1, and reads no document, if an ordinal is
+    not of 0..n_docs - 1.
 
     query_starts: (n_queries + 1,) int64, in vectors; scales: (n_vectors, 16) float32, 0 where no token is;
     scratch: aligned to 64 bytes, of scratch_bytes(n_dims, n_vectors); row_length: of scores.
@@ -169,6 +172,11 @@ def score_documents(
     n_vectors = read_i64(query_starts, n_queries)
     maxima, tile_widths = scratch, scratch + 64 * n_vectors
     rows = tile_widths + 64
+    if ordinals:
+        for i in range(first, last):
+            if not 0 <= read_i64(ordinals, i) < n_docs:
+                return -1
+    n_wrong = 0
     for i in range(first, last):
         ordinal = read_i64(ordinals, i) if ordinals else i
         start, stop = read_i64(offsets, ordinal), read_i64(offsets, ordinal + 1)
@@ -189,7 +197,9 @@ def score_documents(
             for lane in range(16 * read_i64(query_starts, q), 16 * read_i64(query_starts, q + 1)):
                 total += np.float64(read_f32(maxima, lane)) * np.float64(read_f32(scales, lane))
             score = np.float32(total) if start < stop else np.float32(-np.inf)
+            n_wrong += start < stop and not abs(score) < np.float32(np.inf)
             write_f32(scores, q * row_length + i, score)
+    return n_wrong
 
 
 @subroutine

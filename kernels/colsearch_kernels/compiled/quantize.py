@@ -23,7 +23,7 @@ def _spread(lanes, n_bytes, rows, n, row_bytes):
 def query_tiles(
     vectors, n, dim, multipliers, n_rounds, n_dims, block, values, scales, scratch
 ):  # fmt: skip
-    """Rotated and put on the grid -63..63; the scale of a token that is not finite is NaN.
+    """Rotated and put on the grid -63..63; returns how many tokens are not finite: their scale is NaN.
 
     vectors: (n, dim) float32; values: (n, n_dims) int8; scales: (n,) float32; scratch: n_dims times LANES float32
     and as many bytes, and three times LANES float32.
@@ -33,6 +33,7 @@ def query_tiles(
     # Over the squares, which queries have no use for.
     divisors, not_finite = largest + DIM_BYTES, largest + 2 * DIM_BYTES
     grid = np.float32(QUERY_MAX)
+    n_wrong = 0
     for first in range(0, n, LANES):
         n_here = min(LANES, n - first)
         load_tile(vectors + 4 * first * dim, n_here, dim, scratch, n_dims)
@@ -42,9 +43,13 @@ def query_tiles(
             scale = read_f32(largest, lane) / grid
             write_f32(divisors, lane, scale if scale > 0 else np.float32(np.inf))
             if lane < n_here:
-                write_f32(scales, first + lane, scale + read_f32(not_finite, lane))
+                scale += read_f32(not_finite, lane)
+                write_f32(scales, first + lane, scale)
+                # Twice infinity is no less; NaN compares with nothing.
+                n_wrong += not scale < np.float32(np.inf)
         nearest(scratch, n_dims, divisors, grid, integers)
         _spread(integers, n_dims, values + first * n_dims, n_here, n_dims)
+    return n_wrong
 
 
 def encode_tiles(
