@@ -386,7 +386,7 @@ class ColIndex:
         snapshot = self._store.snapshot()
         k, recall = inputs.checked_k(k), inputs.checked_recall(recall)
         if queries is None:
-            vectors = self._upkeep.made_up_queries(self._own_encoder.for_queries())
+            vectors = self._upkeep.made_up_queries(self._own_encoder.for_queries(), self.n_threads)
         else:
             vectors = [tokens.vectors for tokens in self._own_encoder.query_tokens(queries)]
         if not vectors:

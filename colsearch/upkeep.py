@@ -21,6 +21,7 @@ from colsearch.prefilters import (
     fit,
     gather,
     join,
+    reworded_runs,
     token_runs,
     word_runs,
 )
@@ -137,7 +138,7 @@ class Upkeep:
             kept = snapshot.model
         self._store.forget_models(keep=None if kept is None else kept.name)
 
-    def made_up_queries(self, encode: EncodeQueries | None) -> list[F32]:
+    def made_up_queries(self, encode: EncodeQueries | None, n_threads: int) -> list[F32]:
         """Queries made of the index's documents, for an audit without real ones."""
         snapshot = self._store.snapshot()
         rng = np.random.default_rng(_SEED + 1)
@@ -145,7 +146,7 @@ class Upkeep:
             return []
         documents, doc_nos = self._sample(snapshot, 0, rng)
         asked = [] if encode is None else _asked(snapshot, doc_nos, encode, rng)
-        return (asked or token_runs(documents, self._codec, _N_AUDIT, rng))[:_N_AUDIT]
+        return (asked or reworded_runs(documents, self._codec, _N_AUDIT, rng, n_threads))[:_N_AUDIT]
 
     def run(self, encode: EncodeQueries | None, n_threads: int) -> bool:
         """Do what is due.
@@ -188,7 +189,8 @@ class Upkeep:
         if len(asked) > 2 * _N_CALIBRATION:
             held_out, probes = asked[:_N_CALIBRATION], np.concatenate(asked[_N_CALIBRATION:])
         else:
-            held_out, probes = token_runs(documents, self._codec, _N_CALIBRATION, rng), np.concatenate(runs)
+            held_out = reworded_runs(documents, self._codec, _N_CALIBRATION, rng, n_threads)
+            probes = np.concatenate(runs)
         probes = probes[rng.permutation(len(probes))]
         return fit(self._codec, documents, probes, runs, n_threads), held_out, doc_nos
 
@@ -235,11 +237,11 @@ class Upkeep:
         snapshot, notes = self._store.snapshot(), ModelNotes.of(model)
         rng = np.random.default_rng(_SEED)
         newer, _ = self._sample(snapshot, notes.checked_doc_no, rng)
-        of_new = token_runs(newer, self._codec, _N_OF_NEW, rng) if newer.n_docs else []
+        of_new = reworded_runs(newer, self._codec, _N_OF_NEW, rng, n_threads) if newer.n_docs else []
         documents, doc_nos = self._sample(snapshot, 0, rng)
         n = _N_CALIBRATION - len(of_new)
         asked = [] if encode is None else _asked(snapshot, doc_nos, encode, rng)[:n]
-        of_all = asked if len(asked) == n else token_runs(documents, self._codec, n, rng)
+        of_all = asked if len(asked) == n else reworded_runs(documents, self._codec, n, rng, n_threads)
         rehearsal = Rehearsal(self._searcher.prefilter(model), self._codec, [*of_new, *of_all], n_threads)
         for part in snapshot.parts:
             if part.prefilter is not None:

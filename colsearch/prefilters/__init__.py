@@ -3,7 +3,7 @@
 from colsearch.prefilters.calibration import DEPTHS, Calibration, Rehearsal
 from colsearch.prefilters.fitting import MIN_DOCS, fit
 from colsearch.prefilters.learned import MODEL_META, LearnedPrefilter
-from colsearch.prefilters.sampling import gather, join, token_runs, word_runs
+from colsearch.prefilters.sampling import gather, join, reworded_runs, token_runs, word_runs
 from colsearch.prefilters.vector_index import VectorIndex
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "fit",
     "gather",
     "join",
+    "reworded_runs",
     "token_runs",
     "word_runs",
 ]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+import colsearch_kernels as kernels
 from colsearch.codecs import EncodedTokens, RotatedCodec
 from colsearch.types import F32, I64
 from colsearch_kernels import Codes
@@ -11,6 +12,8 @@ from colsearch_kernels import Codes
 # Tokens of a query made of document tokens, and words of one made of a text.
 _RUN_TOKENS = (4, 24)
 _RUN_WORDS = (4, 13)
+# Documents whose tokens runs are reworded with.
+_N_WORDING = 2000
 
 
 def gather(codes: Codes, ordinals: I64) -> Codes:
@@ -43,13 +46,47 @@ def join(pieces: Sequence[Codes]) -> Codes:
 
 def token_runs(codes: Codes, codec: RotatedCodec, n: int, rng: np.random.Generator) -> list[F32]:
     """n queries, each a run of neighbouring tokens of one document, as the codes have them."""
+    runs, _ = _runs(codes, codec, n, rng)
+    return runs
+
+
+def reworded_runs(
+    codes: Codes, codec: RotatedCodec, n: int, rng: np.random.Generator, n_threads: int
+) -> list[F32]:
+    """As `token_runs`, but each token gives way to the nearest of other documents, as if these had to say it.
+
+    Runs as they stand are too easy: their own documents, and what repeats these, hold exactly their tokens and
+    stand out by far, the more so the more of them there are.
+    """
+    runs, owners = _runs(codes, codec, n, rng)
+    pool = rng.permutation(np.flatnonzero(codes.doclens))[:_N_WORDING]
+    wording = gather(codes, pool)
+    reworded = []
+    for run, owner in zip(runs, owners):
+        query = codec.prepare_query(run)
+        maxima = kernels.token_maxima(query, wording, n_planes=1, n_threads=n_threads)
+        maxima[pool == owner] = -np.inf
+        tokens = [
+            wording.offsets[document] + kernels.align(query, wording, int(document))[0][i]
+            for i, document in enumerate(maxima.argmax(axis=0))
+        ]
+        reworded.append(_decoded(wording, np.array(tokens), codec))
+    return reworded
+
+
+def _runs(codes: Codes, codec: RotatedCodec, n: int, rng: np.random.Generator) -> tuple[list[F32], I64]:
+    """Token runs, and the document of each."""
     ordinals = rng.choice(np.flatnonzero(codes.doclens), n)
     lengths = np.minimum(rng.integers(*_RUN_TOKENS, n), codes.doclens[ordinals])
     starts = codes.offsets[ordinals] + rng.integers(0, codes.doclens[ordinals] - lengths + 1)
     ends = np.cumsum(lengths)
     rows = np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1])
+    return np.split(_decoded(codes, rows, codec), ends[:-1]), ordinals
+
+
+def _decoded(codes: Codes, rows: I64, codec: RotatedCodec) -> F32:
     encoded = EncodedTokens(tuple(p[rows] for p in codes.planes), tuple(w[rows] for w in codes.widths))
-    return np.split(codec.decode(encoded), ends[:-1])
+    return codec.decode(encoded)
 
 
 def word_runs(texts: Sequence[str], rng: np.random.Generator) -> list[str]:

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from colsearch import ColIndex, model_notes, planning, upkeep
-from colsearch.prefilters import LearnedPrefilter, fitting
+from colsearch.prefilters import LearnedPrefilter, Rehearsal, fitting
 from colsearch.types import F32, I64
 from colsearch_kernels import Codes
 from tests.prefilters.clusters import DIM, cluster_documents, draw_kinds, draw_queries
@@ -138,6 +140,27 @@ def test_a_merge_carries_over_what_is_known(tmp_path: Path, monkeypatch: pytest.
         hits = index.search(queries, recall=0.99)
         found = sum(hit.score >= best[-1].score for one, best in zip(hits, exact) for hit in one)
         assert found >= 0.97 * 200
+
+
+def test_recall_is_not_measured_on_pieces_of_documents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their own documents and what repeats these answer them too easily: at the first fit, later, and in audits."""
+    asked: list[F32] = []
+
+    class Noted(Rehearsal):
+        def __init__(self, *arguments: Any) -> None:
+            asked.extend(arguments[2])
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(upkeep, "Rehearsal", Noted)
+    kinds = draw_kinds(0)
+    with ColIndex.create(tmp_path / "index", dim=DIM) as index:
+        index.add_vectors(cluster_documents(3_000, 4, kinds))
+        index.add_vectors(cluster_documents(3_000, 5, kinds))
+        asked += index._upkeep.made_up_queries(None, 1)
+        pieces = [index.search(query, k=1, exact=True)[0].score > 0.999 * (query**2).sum() for query in asked]
+    assert len(asked) == 2 * 128 + 300 and np.mean(pieces) < 0.02
 
 
 def test_a_second_domain_is_noticed_and_learnt(tmp_path: Path) -> None:
