@@ -3,6 +3,7 @@
 import gc
 import pickle
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,15 @@ def test_writes_are_seen_and_what_is_merged_away_is_freed(path: Path, device: st
         assert found(on_device) == found(index, exact=True)
         gc.collect()
         assert not any(copy() for copy in copies)
+
+
+def test_many_threads_find_the_same(path: Path, device: str) -> None:
+    with ColIndex.open(path) as on_cpu, ColIndex.open(path, device=device) as index:
+        expected = found(on_cpu, exact=True)
+        # Their first searches copy the segments at the same time.
+        with ThreadPoolExecutor(8) as pool:
+            for one in pool.map(lambda _: found(index), range(32)):
+                assert one == expected
 
 
 def test_no_prefilter_is_asked(path: Path, device: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from colsearch_kernels import quantize, reference, torch_backend
+from colsearch_kernels import device_codes, quantize, reference, torch_backend
 from colsearch_kernels.codes import PLANE_BITS, Codes, QuantizedQuery
 from colsearch_kernels.device_codes import DeviceCodes
 from colsearch_kernels.errors import KernelInputError
@@ -152,6 +152,20 @@ def test_float_arrays_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(KernelInputError, match=message):
         torch_backend.maxsim(query, np.ones((3, 4), np.float32), np.array(doclens))
+
+
+def test_more_dims_than_the_fused_kernel_takes_are_refused() -> None:
+    codes, query = make(1100, (1,), [2])
+    with pytest.raises(KernelInputError, match="1024 dims"):
+        torch_backend.score_codes(query, DeviceCodes.copy_of(codes, "cpu"), fused=True)
+
+
+def test_large_arrays_are_copied_in_portions(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_codes, "_PORTION_BYTES", 100)
+    codes, _ = make(64, (4, 4))
+    copy = DeviceCodes.copy_of(codes, device)
+    for plane, copied in zip(codes.planes, copy.planes):
+        np.testing.assert_array_equal(copied.cpu().numpy(), plane)
 
 
 def test_torch_is_loaded_only_with_its_backend() -> None:
