@@ -46,7 +46,8 @@ def queries(n: int = 5) -> list[np.ndarray]:
 
 
 def found(index: ColIndex, **options: object) -> list[list[tuple[object, float]]]:
-    results = index.search(list(queries()), 20, **options)  # type: ignore[call-overload]
+    # All of them, so that no document could be missing or too many.
+    results = index.search(list(queries()), 2 * N_DOCS, **options)  # type: ignore[call-overload]
     return [[(hit.id, hit.score) for hit in hits] for hits in results]
 
 
@@ -56,7 +57,7 @@ def test_hits_are_those_of_the_cpu(path: Path, device: str, where: dict[str, boo
         expected = found(on_cpu, exact=True, where=where)
         assert found(on_device, where=where) == expected
         [one] = queries(1)
-        single = on_device.search(one, 20, where=where)
+        single = on_device.search(one, 2 * N_DOCS, where=where)
         assert [(hit.id, hit.score) for hit in single] == expected[0]
 
 

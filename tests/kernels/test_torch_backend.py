@@ -88,6 +88,21 @@ def test_top_k_equals_the_reference_with_ties_and_dead_documents(device: str) ->
         np.testing.assert_array_equal(found[1], expected[1])
 
 
+def test_of_many_equal_scores_the_lower_ordinals_are_taken(device: str) -> None:
+    codes, query = make(16, (4,), [2] * 600)
+    # Three documents again and again, in any order: torch takes any of the equal ones.
+    which = np.random.default_rng(0).integers(0, 3, 600)
+    rows = (2 * which[:, None] + np.arange(2)).ravel()
+    for array in (*codes.planes, *codes.widths):
+        array[:] = array[rows]
+    on_device = DeviceCodes.copy_of(codes, device)
+    for live in (None, np.arange(600) % 3 > 0):
+        for k in (8, 100, 250):
+            expected = reference.top_k(query, codes, k, live=live)
+            found = torch_backend.top_k(query, on_device, k, live=live)
+            np.testing.assert_array_equal(found[0], expected[0])
+
+
 def test_a_query_token_of_scale_zero_leaves_empty_documents_without_a_score(device: str) -> None:
     codes, query = make(16, (4,))
     query = QuantizedQuery(query.values, np.zeros_like(query.scales))
