@@ -39,8 +39,11 @@ class DeviceCodes:
     def copy_of(cls, codes: Codes, device: str | torch.device) -> "DeviceCodes":
         """Copy codes (memory maps too) to a device.
 
-        Raises: torch.cuda.OutOfMemoryError: if they do not fit there; `n_bytes_of` says what they take.
+        Raises:
+            KernelInputError: for widths that are not finite.
+            torch.cuda.OutOfMemoryError: if they do not fit there; `n_bytes_of` says what they take.
         """
+        codes.check_widths()
         return cls(
             codes.padded_dim,
             codes.plane_bits,

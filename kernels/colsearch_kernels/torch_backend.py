@@ -49,7 +49,7 @@ def maxsim(
         memory_bytes: of what is copied to the device and made there, if the longest document allows.
         fused: use the Triton kernel where it takes the type; None does so on CUDA when Triton is installed.
     Returns: (n_docs,) float32; -inf for a document without tokens.
-    Raises: KernelInputError.
+    Raises: KernelInputError: also for NaN, infinity or overflow, which show in the scores.
     """
     queries, tokens = torch.as_tensor(query), torch.as_tensor(vectors)
     offsets = _offsets(doclens)
@@ -74,8 +74,15 @@ def maxsim(
             found = triton_floats.maxsim(queries, rows, starts)
         else:
             lengths = to_device(np.diff(offsets[docs.start : docs.stop + 1]), device)
-            found = _segment_max((rows @ queries.T).float(), lengths).sum(dim=1)
+            found = _summed_maxima((rows @ queries.T).float(), lengths)
         scores[docs] = found.cpu().numpy()
+    bad = np.flatnonzero(~np.isfinite(scores) & (doclens > 0))
+    if len(bad):
+        if not bool(queries.isfinite().all()):
+            raise KernelInputError("the query holds NaN or infinity")
+        raise KernelInputError(
+            f"document {bad[0]} and {len(bad) - 1} more hold NaN or infinity, or overflow {queries.dtype}"
+        )
     return scores
 
 
@@ -294,6 +301,14 @@ def _weighted_sum(best: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
     for i in range(best.shape[1]):
         total += best[:, i].double() * scales[i].double()
     return total.float().to(device)
+
+
+def _summed_maxima(similarity: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """(n_runs,) float32 MaxSim of runs of rows; NaN for one with a similarity that is NaN or infinite."""
+    # A sum of zeros, or NaN: minus infinity would be no maximum.
+    nothing = _segment_max((similarity - similarity).sum(dim=1, keepdim=True), lengths)[:, 0]
+    scores = _segment_max(similarity, lengths).sum(dim=1)
+    return torch.where(nothing.isnan(), nothing, scores)
 
 
 def _segment_max(similarity: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

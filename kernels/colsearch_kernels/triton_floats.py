@@ -91,6 +91,8 @@ def _maxsim_kernel(  # type: ignore[no-untyped-def]
             first = tl.load(offsets + document)
             last = tl.load(offsets + document + 1)
             maxima = tl.full((QUERIES,), float("-inf"), dtype=tl.float32)
+            # Zero, or NaN if a similarity is NaN or infinite, which no maximum need show.
+            nothing = 0.0
             for start in range(first, last, TOKENS):
                 rows = tl.minimum(start + tl.arange(0, TOKENS), last - 1)
                 similarity = tl.zeros((TOKENS, QUERIES), dtype=tl.float32)
@@ -98,7 +100,8 @@ def _maxsim_kernel(  # type: ignore[no-untyped-def]
                     part = _dims_of(vectors, rows, run, DIM, DIMS)
                     similarity = tl.dot(part, tiles[run], similarity, input_precision="ieee")
                 maxima = tl.maximum(maxima, tl.max(similarity, axis=0))
-            total = tl.sum(tl.where(columns < n_query_tokens, maxima, 0.0), axis=0)
+                nothing += tl.sum(tl.sum(similarity - similarity, axis=0), axis=0)
+            total = tl.sum(tl.where(columns < n_query_tokens, maxima, 0.0), axis=0) + nothing
             if tile > 0:
                 total += tl.load(scores + document)
             tl.store(scores + document, total)

@@ -183,6 +183,28 @@ def test_large_arrays_are_copied_in_portions(device: str, monkeypatch: pytest.Mo
         np.testing.assert_array_equal(copied.cpu().numpy(), plane)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_none_give_no_score(bad: float, device: str) -> None:
+    rng = np.random.default_rng(1)
+    query, vectors = rng.standard_normal((3, 8), np.float32), rng.standard_normal((9, 8), np.float32)
+    doclens = np.array([4, 0, 5])
+    for row in (4, 8):
+        broken = vectors.copy()
+        broken[row, 2] = bad
+        with pytest.raises(KernelInputError, match="document 2 and 0 more hold NaN"):
+            torch_backend.maxsim(query, broken, doclens, device=device)
+    query[1, 0] = bad
+    with pytest.raises(KernelInputError, match="the query holds NaN"):
+        torch_backend.maxsim(query, vectors, doclens, device=device)
+
+
+def test_codes_with_widths_that_are_not_finite_are_not_copied(device: str) -> None:
+    codes, _ = make(8, (4,))
+    codes.widths[0][5] = 0x7E00
+    with pytest.raises(KernelInputError, match="token 5 has nan"):
+        DeviceCodes.copy_of(codes, device)
+
+
 def test_torch_is_loaded_only_with_its_backend() -> None:
     script = "import sys, colsearch_kernels.quantize; print('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

@@ -13,6 +13,7 @@ import torch
 from colsearch_kernels import reference, torch_backend
 from colsearch_kernels.codes import PLANE_BITS
 from colsearch_kernels.device_codes import DeviceCodes
+from colsearch_kernels.errors import KernelInputError
 from tests.kernels.test_torch_backend import DOCLENS, make
 
 pytestmark = pytest.mark.system
@@ -89,3 +90,14 @@ def test_no_documents_have_no_fused_maxsim() -> None:
     for doclens in (np.empty(0, np.int64), np.zeros(3, np.int64)):
         found = torch_backend.maxsim(query, nothing, doclens, device=DEVICE, fused=True)
         np.testing.assert_array_equal(found, np.full(len(doclens), -np.inf))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_numbers_that_are_none_give_no_fused_score(bad: float) -> None:
+    rng = np.random.default_rng(1)
+    query, vectors = rng.standard_normal((3, 8), np.float32), rng.standard_normal((45, 8), np.float32)
+    for row in (3, 20, 44):
+        broken = vectors.copy()
+        broken[row, 2] = bad
+        with pytest.raises(KernelInputError, match=f"document {int(row > 3)} and 0 more hold NaN"):
+            torch_backend.maxsim(query, broken, np.array([4, 41]), device=DEVICE, fused=True)
