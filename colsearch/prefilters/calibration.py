@@ -23,8 +23,10 @@ _SAFETY = 0.35
 _N_CANDIDATES, _N_DEEP = 2048, 8192
 # Where there are very many documents, as many candidates as the longest walk fetches at first.
 _PER_ROOT = 18.0
-# Of what lies beyond the candidates, one document in so many is scored and stands for all of them; fewer than
-# the hits of any depth, so that a single miss counts as it should.
+# Beyond the candidates lie documents whose coarse codes err: of those found by looking so many times as far, the
+# best by all their codes are scored. Of the rest, one document in so many is scored and stands for all of them;
+# fewer than the hits of any depth, so that a single miss counts as it should.
+_FURTHER, _N_PASSED_OVER = 4, 256
 _STANDS_FOR = 8
 # Queries that are scored together, and documents that are read before what was read of them leaves the memory.
 _AT_ONCE, _DOCS_AT_ONCE = 16, 4096
@@ -84,6 +86,7 @@ class Rehearsal:
         self._n_docs = 0
         nothing = _Found(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
         self._candidates = [nothing] * len(queries)
+        self._passed_over = [nothing] * len(queries)
         self._sampled = [nothing] * len(queries)
 
     def add(
@@ -107,6 +110,11 @@ class Rehearsal:
             rows, products = index.search(vector, self._depth(i), among)
             found = _Found(np.full(len(rows), number), rows, products + np.float32(baseline))
             self._candidates[i] = self._candidates[i].joined(found, self._depth(i))
+            further, products = index.search(vector, _FURTHER * self._depth(i), among)
+            new = ~np.isin(further, rows)
+            further, products = further[new][:_N_PASSED_OVER], products[new][:_N_PASSED_OVER]
+            found = _Found(np.full(len(further), number), further, products + np.float32(baseline))
+            self._passed_over[i] = self._passed_over[i].joined(found, _N_PASSED_OVER)
         sampled = np.flatnonzero(among)[number % _STANDS_FOR :: _STANDS_FOR]
         for some in _few_at_once(sampled):
             for first in range(0, len(self._queries), _AT_ONCE):
@@ -145,16 +153,18 @@ class Rehearsal:
 
     def _replay(self, i: int) -> "_Replay":
         """As a search would: candidates are scored by the first plane, the best of them by all planes."""
-        candidates, sampled = self._candidates[i], self._sampled[i]
+        candidates, passed_over, sampled = self._candidates[i], self._passed_over[i], self._sampled[i]
         coarse = self._scores(i, candidates, n_planes=1)
         best = np.argsort(-coarse, kind="stable")[: 2 * max(DEPTHS)]
         fine = np.full(len(coarse), -np.inf, np.float32)
         fine[best] = self._scores(i, candidates.of(best), n_planes=None)
         beyond = np.ones(len(sampled.rows), bool)
-        for number in range(len(self._segments)):
-            rows = candidates.rows[candidates.segments == number]
-            beyond &= (sampled.segments != number) | ~np.isin(sampled.rows, rows)
-        return _Replay(candidates.values, coarse, fine, sampled.values[beyond])
+        for scored in (candidates, passed_over):
+            for number in range(len(self._segments)):
+                rows = scored.rows[scored.segments == number]
+                beyond &= (sampled.segments != number) | ~np.isin(sampled.rows, rows)
+        near = self._scores(i, passed_over, n_planes=None)
+        return _Replay(candidates.values, coarse, fine, near, sampled.values[beyond])
 
     def _scores(self, i: int, found: "_Found", *, n_planes: int | None) -> F32:
         scores = np.empty(len(found.rows), np.float32)
@@ -209,25 +219,30 @@ class _Replay:
         estimates: (n,) float32 of the candidates, descending.
         coarse: (n,) float32, their MaxSim by the first plane, which decides where a walk stops.
         fine: (n,) float32, by all planes; -inf for those that are not among the best.
-        beyond: scores of sampled documents that are no candidates.
+        passed_over: scores of documents that further candidates would have been.
+        beyond: scores of sampled documents that are neither.
     """
 
     estimates: F32
     coarse: F32
     fine: F32
+    passed_over: F32
     beyond: F32
 
     def recall(self, k: int) -> F32:
         """For each z, the share of the k best that the walk meets; a tie with the k-th best is one of them.
 
-        A sampled document that is better than the k-th best candidate takes the places of all it stands for.
+        A sampled document takes the places of all it stands for.
         """
         depth = min(k, len(self.fine))
-        kth_best = np.partition(self.fine, len(self.fine) - depth)[len(self.fine) - depth]
-        lost = min(_STANDS_FOR * int((self.beyond > kth_best).sum()), depth)
+        scores = np.concatenate([self.fine, self.passed_over, self.beyond])
+        n_places = np.ones(len(scores), np.int64)
+        n_places[len(scores) - len(self.beyond) :] = _STANDS_FOR
+        order = np.argsort(-scores, kind="stable")
+        kth_best = scores[order[np.searchsorted(np.cumsum(n_places[order]), depth)]]
         met = np.minimum(np.cumsum(self.fine >= kth_best), depth)
         reached = np.maximum.accumulate(kernels.margins(self.coarse, self.estimates, k))
         # The first candidate that is out of reach by more than z is the one that is not scored any more.
         stops = np.searchsorted(reached, _GRID, side="right")
-        recall: F32 = (np.maximum(met[np.maximum(stops, 1) - 1] - lost, 0) / depth).astype(np.float32)
+        recall: F32 = (met[np.maximum(stops, 1) - 1] / depth).astype(np.float32)
         return recall
