@@ -58,9 +58,11 @@ class WriterLock:
         self._depth = 0
 
     def _let_go(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-        self._descriptor = -1
+        # Forgotten first: while it is closed, another thread may open a file that gets its number, and fork a child,
+        # which would close that file.
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def _acquire(self) -> int:
         try:

@@ -13,6 +13,7 @@ import pytest
 from colsearch import ColIndex
 from colsearch.errors import IndexLockedError
 from tests.torture import world
+from tests.torture.children import Outcome, run_in_child
 
 
 @pytest.fixture
@@ -100,3 +101,19 @@ def test_a_child_that_is_forked_in_the_middle_of_a_write_does_not_keep_the_lock(
             assert list(index) == (["after"] if dies else ["slow", "after"])
     finally:
         os.kill(worker, signal.SIGKILL)
+
+
+def test_a_child_does_not_close_the_file_that_got_the_locks_number(path, monkeypatch):
+    close, outcomes = os.close, list[Outcome]()
+
+    def close_and_fork(descriptor: int) -> None:
+        # What another thread may do at this moment: open a file, which gets the number that has become free.
+        monkeypatch.undo()
+        close(descriptor)
+        with path.joinpath("file").open("wb") as file:
+            assert file.fileno() == descriptor
+            outcomes.append(run_in_child(lambda: os.fstat(descriptor).st_size))
+
+    with ColIndex.open(path, n_threads=1) as index, index._store.write_lock():
+        monkeypatch.setattr(os, "close", close_and_fork)
+    assert [outcome.unwrap() for outcome in outcomes] == [0]
