@@ -22,11 +22,12 @@ from colsearch.explain import Explanation
 from colsearch.own_encoder import OwnEncoder, loaded_encoder
 from colsearch.passages import best_of_groups, in_passages
 from colsearch.scorer import Ranking, Scorer
-from colsearch.searcher import Request, Searcher
+from colsearch.searcher import Request, Searcher, hits_of
 from colsearch.store import CheckReport, Snapshot, Store, check
 from colsearch.store import repair as rebuild
-from colsearch.types import DocId, Document, Hit, Hits, Metadata, Profile
+from colsearch.types import DocId, Document, Hits, Metadata, Profile
 from colsearch.upkeep import Upkeep
+from colsearch_kernels.pool import available_cores
 
 if TYPE_CHECKING:
     from colsearch.encoders import Encoder
@@ -356,7 +357,7 @@ class ColIndex:
                 ]
             for one in searched:
                 one.profile.stage_ms = encoding.stage_ms | one.profile.stage_ms
-            return [_hits(snapshot, one.ranking, one.profile if profile else None) for one in searched]
+            return [hits_of(snapshot, one.ranking, one.profile if profile else None) for one in searched]
 
         if group_by is None:
             hits = best(k)
@@ -412,7 +413,9 @@ class ColIndex:
             snapshot, self._scorer.prepare(tokens.vectors), doc_nos,
             n_threads=self.n_threads, profile=Profile(),
         )  # fmt: skip
-        return _hits(snapshot, Ranking.best(doc_nos, scores, inputs.checked_k(k or len(doc_nos) or 1)), None)
+        return hits_of(
+            snapshot, Ranking.best(doc_nos, scores, inputs.checked_k(k or len(doc_nos) or 1)), None
+        )
 
     def explain(self, query: inputs.Query, id: DocId) -> Explanation:
         """Which token of the document answered each query token, and its share of the score.
@@ -531,11 +534,6 @@ class ColIndex:
         self._upkeep.after_write(n_tokens_before, self._own_encoder.for_queries, self.n_threads)
 
 
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _at_most_all(k: int, snapshot: Snapshot) -> int:
     """Beyond all documents, k means all of them; what is made for each hit must not cost more."""
     return min(k, max(snapshot.n_docs, 1))
@@ -548,14 +546,3 @@ def _length(items: object) -> int | None:
 
 def _reopen(path: str, read_only: bool, n_threads: int, device: str | None) -> ColIndex:
     return ColIndex.open(path, read_only=read_only, n_threads=n_threads, device=device)
-
-
-def _hits(snapshot: Snapshot, ranking: Ranking, profile: Profile | None) -> Hits:
-    with (profile or Profile()).stage("documents"):
-        documents = snapshot.documents(ranking.doc_nos)
-        hits = Hits(
-            Hit(document.id, float(score), document.text, document.metadata)
-            for document, score in zip(documents, ranking.scores)
-        )
-    hits.profile = profile
-    return hits

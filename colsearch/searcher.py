@@ -16,7 +16,7 @@ from colsearch.planning import scans
 from colsearch.prefilters import LearnedPrefilter
 from colsearch.scorer import Ranking, Scorer, searchable
 from colsearch.store import LiveSegment, Model, Snapshot
-from colsearch.types import F32, I64, Profile
+from colsearch.types import F32, I64, Hit, Hits, Profile
 from colsearch_kernels.pool import run
 
 # Candidates fetched at first, for each hit at least; and how many times as many where that is not enough.
@@ -206,6 +206,18 @@ class Searcher:
             )
         profile.n_candidates += len(rows)
         return Searched(query, Ranking.joined([newest, refined], request.k), profile)
+
+
+def hits_of(snapshot: Snapshot, ranking: Ranking, profile: Profile | None) -> Hits:
+    """The documents of a ranking, read from the snapshot; `profile` becomes the hits' own."""
+    with (profile or Profile()).stage("documents"):
+        documents = snapshot.documents(ranking.doc_nos)
+        hits = Hits(
+            Hit(document.id, float(score), document.text, document.metadata)
+            for document, score in zip(documents, ranking.scores)
+        )
+    hits.profile = profile
+    return hits
 
 
 def _n_tokens(parts: Sequence[LiveSegment], allowed: I64 | None) -> int:

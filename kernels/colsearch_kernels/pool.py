@@ -19,6 +19,11 @@ _pool_pid = -1
 CHUNK_NS = 1e6
 
 
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def run(chunks: list[Callable[[], None]], n_threads: int) -> None:
     """Run all chunks on up to n_threads threads, the caller's among them; an error of one is raised."""
     if n_threads <= 1 or len(chunks) <= 1:

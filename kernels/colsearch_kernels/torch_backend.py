@@ -4,7 +4,7 @@ Loaded only when asked for: `from colsearch_kernels import torch_backend`. Over 
 `reference.py` to the bit: products of small integers are exact in float32, and what rounds is done in the
 same order. Over floats they differ by rounding.
 
-On CUDA with Triton installed, `triton_kernel` (codes) and `triton_floats` read documents once and never write a
+On CUDA with Triton 3.4 or newer, `triton_kernel` (codes) and `triton_floats` read documents once and never write a
 similarity; elsewhere codes are decoded, and similarities kept, in chunks of bounded memory.
 """
 
@@ -24,6 +24,8 @@ from colsearch_kernels.reference import checked_n_planes
 __all__ = ["DeviceCodes", "maxsim", "n_bytes_of", "score_codes", "score_codes_batch", "top_k", "top_k_batch"]
 
 DEFAULT_MEMORY_BYTES = 256 << 20
+# The fused kernels were compiled with it and with newer ones.
+_OLDEST_TRITON = (3, 4)
 # Of more dims, a query does not fit where the fused kernel holds it.
 _MAX_FUSED_DIM = 1024
 _FUSED_TYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -47,7 +49,7 @@ def maxsim(
         vectors: (n_tokens, dim) of the same type; copied to the device chunk by chunk where it is not there.
         doclens: (n_docs,) tokens per document; sums to n_tokens.
         memory_bytes: of what is copied to the device and made there, if the longest document allows.
-        fused: use the Triton kernel where it takes the type; None does so on CUDA when Triton is installed.
+        fused: use the Triton kernel where it takes the type; None does so on CUDA when Triton 3.4 is installed.
     Returns: (n_docs,) float32; -inf for a document without tokens.
     Raises: KernelInputError: also for NaN, infinity or overflow, which show in the scores.
     """
@@ -98,7 +100,7 @@ def score_codes_batch(
     """(n_queries, n) float32 scores of each document (of `ordinals`, or all); equals `reference` to the bit.
 
     Args:
-        fused: use the Triton kernel, up to 1,024 dims; None does so on CUDA devices when Triton is installed.
+        fused: use the Triton kernel, up to 1,024 dims; None does so on CUDA devices when Triton 3.4 is installed.
     Raises: KernelInputError: ordinals or a query that do not fit.
     """
     chosen = _checked_ordinals(ordinals, codes.n_docs)
@@ -144,12 +146,12 @@ def top_k_batch(
     """
     chosen = _checked_ordinals(ordinals, codes.n_docs)
     dead = None if live is None else ~to_device(live, codes.device)
-    # Scores, keys and the room that sorting them takes.
+    # Scores, and the room that choosing among them takes.
     at_once = max(1, memory_bytes // (32 * max(len(chosen), 1)))
+    here = _on_device(chosen, codes)
     found: list[tuple[I64, F32]] = []
     for first in range(0, len(queries), at_once):
         scores = _scores(queries[first : first + at_once], codes, chosen, n_planes, memory_bytes, fused)
-        here = _on_device(chosen, codes)
         if dead is not None:
             scores.masked_fill_(dead[here], -torch.inf)
         found += _best(scores, here, min(k, len(chosen)))
@@ -206,12 +208,16 @@ def _scores(
 
 
 def _fused(device: torch.device, dim: int) -> bool:
-    return device.type == "cuda" and dim <= _MAX_FUSED_DIM and _triton_is_installed()
+    return device.type == "cuda" and dim <= _MAX_FUSED_DIM and _triton_is_usable()
 
 
 @cache
-def _triton_is_installed() -> bool:
-    return importlib.util.find_spec("triton") is not None
+def _triton_is_usable() -> bool:
+    if importlib.util.find_spec("triton") is None:
+        return False
+    import triton
+
+    return tuple(map(int, triton.__version__.split(".")[:2])) >= _OLDEST_TRITON
 
 
 def _decoded_scores(

@@ -30,6 +30,8 @@ _MAX_QUERY_TILE = 128
 # Of the query, held by a multiprocessor while it reads documents.
 _QUERY_BYTES = 48 << 10
 _SUMMED = 128
+# CUDA's second axis has no more programs than that.
+_MOST_SUMMED = 65535 * _SUMMED
 
 
 def scores(
@@ -68,7 +70,7 @@ def scores(
     arguments = _block_arguments(codes, blocks, dict(zip(widths, ordered)))
     found = torch.empty((len(queries), len(ordinals)), dtype=torch.float32, device=codes.device)
     bits = sum(codes.plane_bits[:n_planes])
-    at_once = max(1, memory_bytes // (4 * n_rows))
+    at_once = min(max(1, memory_bytes // (4 * n_rows)), _MOST_SUMMED)
     for first in range(0, len(ordinals), at_once):
         some = ordinals[first : first + at_once]
         best = torch.empty((len(some), n_rows), dtype=torch.float32, device=codes.device)
@@ -90,7 +92,7 @@ def scores(
             num_warps=n_warps,
             num_stages=_STAGES,
         )
-        _sum_kernel[(triton.cdiv(len(some), _SUMMED), len(queries))](
+        _sum_kernel[(len(queries), triton.cdiv(len(some), _SUMMED))](
             some, codes.offsets, best, scales, ends, found[:, first:],
             len(some), n_rows, found.stride(0), DOCUMENTS=_SUMMED,
         )  # fmt: skip
@@ -127,16 +129,9 @@ def _field(packed, BITS: tl.constexpr, PTX: tl.constexpr):  # type: ignore[no-un
     """The lowest `BITS` bits of each byte."""
     if not PTX:
         return (packed & ((1 << BITS) - 1)).to(tl.int8)
-    if BITS == 4:
-        return tl.inline_asm_elementwise(
-            "and.b32 $0, $1, 0x0f0f0f0f;", "=r,r", [packed], dtype=tl.int8, is_pure=True, pack=4
-        )
-    if BITS == 2:
-        return tl.inline_asm_elementwise(
-            "and.b32 $0, $1, 0x03030303;", "=r,r", [packed], dtype=tl.int8, is_pure=True, pack=4
-        )
+    MASK: tl.constexpr = "0x0f0f0f0f" if BITS == 4 else "0x03030303" if BITS == 2 else "0x01010101"
     return tl.inline_asm_elementwise(
-        "and.b32 $0, $1, 0x01010101;", "=r,r", [packed], dtype=tl.int8, is_pure=True, pack=4
+        "and.b32 $0, $1, " + MASK + ";", "=r,r", [packed], dtype=tl.int8, is_pure=True, pack=4
     )
 
 
@@ -145,16 +140,9 @@ def _shifted(packed, BITS: tl.constexpr, PTX: tl.constexpr):  # type: ignore[no-
     """Bytes whose lowest bits are those that lay `BITS` higher; what else they hold is anything."""
     if not PTX:
         return packed >> BITS
-    if BITS == 4:
-        return tl.inline_asm_elementwise(
-            "shr.b32 $0, $1, 4;", "=r,r", [packed], dtype=tl.uint8, is_pure=True, pack=4
-        )
-    if BITS == 2:
-        return tl.inline_asm_elementwise(
-            "shr.b32 $0, $1, 2;", "=r,r", [packed], dtype=tl.uint8, is_pure=True, pack=4
-        )
+    SHIFT: tl.constexpr = "4" if BITS == 4 else "2" if BITS == 2 else "1"
     return tl.inline_asm_elementwise(
-        "shr.b32 $0, $1, 1;", "=r,r", [packed], dtype=tl.uint8, is_pure=True, pack=4
+        "shr.b32 $0, $1, " + SHIFT + ";", "=r,r", [packed], dtype=tl.uint8, is_pure=True, pack=4
     )
 
 
@@ -329,7 +317,7 @@ def _best_kernel(  # type: ignore[no-untyped-def]
 ):
     """Each query token's best similarity in each document: `best` (n_docs, TILES * QUERIES)."""
     JOINED: tl.constexpr = BITS0 == 4 and BITS1 == 4 and BITS2 == 0
-    # What is taken off each integer, so that its two bytes' worth of values fit a signed byte.
+    # What is taken off each integer, so that it fits a signed byte.
     OFFSET: tl.constexpr = 128 if JOINED or BITS0 == 8 else 0
     # Neighbours score the same documents, which the second of them finds in the cache.
     first_document = (tl.program_id(0) // TILES).to(tl.int64) * DOCUMENTS
@@ -390,11 +378,11 @@ def _sum_kernel(  # type: ignore[no-untyped-def]
     DOCUMENTS: tl.constexpr,
 ):
     """Maxima times scales, summed in order, of one query and some documents."""
-    document = tl.program_id(0).to(tl.int64) * DOCUMENTS + tl.arange(0, DOCUMENTS)
+    document = tl.program_id(1).to(tl.int64) * DOCUMENTS + tl.arange(0, DOCUMENTS)
     inside = document < n_docs
     ordinal = tl.load(ordinals + document, mask=inside, other=0)
     empty = tl.load(offsets + ordinal) == tl.load(offsets + ordinal + 1)
-    query = tl.program_id(1)
+    query = tl.program_id(0)
     total = tl.zeros((DOCUMENTS,), dtype=tl.float64)
     for token in range(tl.load(ends + query), tl.load(ends + query + 1)):
         maxima = tl.load(best + document * n_rows + token, mask=inside, other=0.0)

@@ -352,6 +352,8 @@ def test_a_damaged_prefilter_is_made_anew_by_a_write_that_is_large_enough(copied
         add(index, cluster_documents(1, 3, kinds), 30_000)
         assert index.info()["optimize_due"] and not index.info()["n_prefiltered_segments"]
         add(index, cluster_documents(1_500, 4, kinds, (40, 65)), 40_000)
-        assert index.info()["optimize_due"] is None and index.check(deep=True).ok
+        info = index.info()
+        assert info["optimize_due"] is None and index.check(deep=True).ok
+        assert info["prefilter"] and info["n_prefiltered_segments"]
         # So few dims need most of the documents for the last hundredth.
         assert_prefiltered({"together": asked(index, recall=0.9), "one by one": []})
