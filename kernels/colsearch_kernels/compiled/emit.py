@@ -390,7 +390,7 @@ def row_view(element: Any) -> Any:
     return view
 
 
-f32_row, i8_row = row_view(types.float32), row_view(types.int8)
+f32_row, i32_row, i8_row = row_view(types.float32), row_view(types.int32), row_view(types.int8)
 
 
 def _element_address(builder: Any, address: Any, index: Any, bits: int) -> Any:

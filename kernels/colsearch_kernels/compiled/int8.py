@@ -3,18 +3,19 @@
 import numpy as np
 
 from colsearch_kernels.codes import QUERY_MAX
-from colsearch_kernels.compiled.emit import read_f32, read_i32, write_f32, write_i8, write_i32
+from colsearch_kernels.compiled.emit import f32_row, i8_row, i32_row, read_f32, write_f32, write_i32
 
 
 def put_on_grid(query, n_query_tokens, dim, n_dims, values, scales):
     """1, or 0 if a number of the query is not finite; arguments are numbers and addresses."""
     grid = np.float32(QUERY_MAX)
     for i in range(n_query_tokens):
-        token, to = query + 4 * dim * i, values + n_dims * i
+        at = query + 4 * dim * i
+        token, bits, to = f32_row(at, dim), i32_row(at, dim), i8_row(values + n_dims * i, n_dims)
         # As integers, the bits of numbers without sign are in the order of the numbers.
         largest = np.int32(0)
         for j in range(dim):
-            largest = max(largest, np.int32(read_i32(token, j) & np.int32(0x7FFFFFFF)))
+            largest = max(largest, np.int32(bits[j] & np.int32(0x7FFFFFFF)))
         if largest >= 0x7F800000:
             return 0
         write_i32(scales, i, largest)
@@ -23,7 +24,7 @@ def put_on_grid(query, n_query_tokens, dim, n_dims, values, scales):
         # A token whose scale underflows to zero counts for nothing.
         divisor = scale if scale > 0 else np.float32(np.inf)
         for j in range(dim):
-            write_i8(to, j, np.int8(min(max(np.rint(read_f32(token, j) / divisor), -grid), grid)))
+            to[j] = np.int8(min(max(np.rint(token[j] / divisor), -grid), grid))
         for j in range(dim, n_dims):
-            write_i8(to, j, np.int8(0))
+            to[j] = np.int8(0)
     return 1

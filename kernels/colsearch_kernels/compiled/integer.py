@@ -19,7 +19,7 @@ from colsearch_kernels.compiled.emit import (
     write_i32,
     write_i64,
 )
-from colsearch_kernels.compiled.unpack import code_row, half_reader, scaled_halves, signed_row
+from colsearch_kernels.compiled.unpack import code_row, half_reader, scaled_widths, signed_row
 from colsearch_kernels.packing import BITS_1, BITS_2, BITS_2_6, BITS_4, BITS_4_4, BYTES, SIGNED
 from colsearch_kernels.tiers import tier as chosen_tier
 
@@ -29,7 +29,8 @@ QUERY_FACTOR, DOCUMENT_BIAS = query_factor(TIER.name), document_bias(TIER.name)
 _row_8, _row_4, _row_2, _row_1 = (code_row((bits,)) for bits in (8, 4, 2, 1))
 _row_4_4, _row_2_6 = code_row((4, 4)), code_row((2, 6))
 read_f16 = half_reader(TIER.halves)
-_large_widths, _small_widths = (scaled_halves(n, TIER.halves) for n in (TILE, SMALL))
+_large_widths, _small_widths = (scaled_widths(n, 16, TIER.halves) for n in (TILE, SMALL))
+_large_scales, _small_scales = (scaled_widths(n, 32, TIER.halves) for n in (TILE, SMALL))
 arithmetic = Integer(TIER.name)
 _large, _small = tile(arithmetic, TILE, VECTORS), tile(arithmetic, SMALL, VECTORS)
 _large_one, _small_one = tile(arithmetic, TILE, 1), tile(arithmetic, SMALL, 1)
@@ -51,6 +52,8 @@ def _unpack(layout, plane0, plane1, bytes0, bytes1, n_present, n_rows, n_dims, o
         _row_1(plane0, plane1, n_present * n_dims, out)
     elif layout == BYTES:
         _row_8(plane0, plane1, n_present * n_dims, out)
+    elif layout == SIGNED and bytes0 == n_dims:
+        signed_row(plane0, n_present * n_dims, out)
     else:
         for i in range(n_present):
             if layout == BITS_2_6:
@@ -95,11 +98,16 @@ def _document(
                 n_present, n_rows, n_dims, rows,
             )  # fmt: skip
             tile_rows = rows
-        if layout == SIGNED or n_present < n_rows:
+        if n_present < n_rows:
             for i in range(n_rows):
                 token = begin + min(i, n_present - 1)
                 width = read_f32(widths, token) if layout == SIGNED else read_f16(widths, token)
                 write_f32(tile_widths, i, width * scale)
+        elif layout == SIGNED:
+            if small:
+                _small_scales(widths + 4 * begin, scale, tile_widths)
+            else:
+                _large_scales(widths + 4 * begin, scale, tile_widths)
         elif small:
             _small_widths(widths + 2 * begin, scale, tile_widths)
         else:

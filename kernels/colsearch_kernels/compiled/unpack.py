@@ -134,15 +134,18 @@ def half_reader(hardware: bool) -> Any:
     return emitted(generate, types.float32)
 
 
-def scaled_halves(n: int, hardware: bool) -> Any:
-    """Intrinsic (address, scale, out): n float16 -> n float32, multiplied with the float32 scale."""
+def scaled_widths(n: int, bits: int, hardware_halves: bool) -> Any:
+    """Intrinsic (address, scale, out): n float16 or float32 -> n float32, multiplied with the float32 scale."""
 
     @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
     def convert(typing_context: Any, address: Any, scale: Any, out: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             address, scale, out = values
-            halves = load(builder, address, ir.VectorType(I16, n), 2)
-            floats = _halves_as_floats(builder, halves, hardware)
+            if bits == 16:
+                halves = load(builder, address, ir.VectorType(I16, n), 2)
+                floats = _halves_as_floats(builder, halves, hardware_halves)
+            else:
+                floats = load(builder, address, ir.VectorType(F32, n), 4)
             store(builder, builder.fmul(floats, splat(builder, scale, n)), out, 4)
             return context.get_dummy_value()
 
