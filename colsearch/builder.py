@@ -59,10 +59,16 @@ def given_vectors(documents: Iterator[tuple[Document, object]], dim: int) -> Ite
         batch.append(document)
         n_tokens += len(arrays[-1])
         if len(batch) == BATCH_DOCS or n_tokens >= BATCH_TOKENS:
-            yield batch, inputs.flatten(arrays, dim)
+            yield batch, _checked(batch, arrays, dim)
             batch, arrays, n_tokens = [], [], 0
     if batch:
-        yield batch, inputs.flatten(arrays, dim)
+        yield batch, _checked(batch, arrays, dim)
+
+
+def _checked(batch: Sequence[Document], arrays: Sequence[F32], dim: int) -> TokenVectors:
+    tokens = inputs.flatten(arrays, dim)
+    inputs.check_rows(arrays, tokens.vectors, where=lambda i: f"document {batch[i].id!r}")
+    return tokens
 
 
 def write(

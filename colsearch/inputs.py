@@ -161,7 +161,7 @@ def _count() -> Iterator[int]:
 
 
 def token_array(vectors: object, dim: int, *, where: str) -> F32:
-    """(n_tokens, dim) float32, C-contiguous, finite and without zero rows; accepts tensors."""
+    """(n_tokens, dim) float32, C-contiguous, its numbers not yet looked at; accepts tensors."""
     if hasattr(vectors, "detach"):
         vectors = vectors.detach().to("cpu").float().numpy()
     try:
@@ -179,19 +179,24 @@ def token_array(vectors: object, dim: int, *, where: str) -> F32:
         )
     if array.dtype.kind not in "fiu":
         raise ShapeError(f"{where}: token vectors are numbers, not {array.dtype}")
-    array = np.ascontiguousarray(array, dtype=np.float32)
-    check_rows(array, where=where)
-    return array
+    return np.ascontiguousarray(array, dtype=np.float32)
 
 
-def check_rows(vectors: F32, *, where: str) -> None:
-    """Raise VectorError if a row holds NaN or infinity, or is all zeros."""
+def check_rows(batch: Sequence[F32], vectors: F32, *, where: Callable[[int], str]) -> None:
+    """Raise VectorError if a row holds NaN or infinity, or is all zeros.
+
+    Args:
+        vectors: those of the batch end to end: one look at all of them costs less than many small ones.
+        where: names an array of the batch.
+    """
     norms = np.einsum("ij,ij->i", vectors, vectors)
     bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
     if bad.size:
-        row = int(bad[0])
-        what = "is all zeros" if norms[row] == 0 else "holds NaN, infinity or values too large to square"
-        raise VectorError(f"{where}: token {row} {what}; leave it out before adding the document")
+        what = "is all zeros" if norms[bad[0]] == 0 else "holds NaN, infinity or values too large to square"
+        ends = np.cumsum([len(array) for array in batch])
+        culprit = int(np.searchsorted(ends, bad[0], side="right"))
+        token = bad[0] - (ends[culprit] - len(batch[culprit]))
+        raise VectorError(f"{where(culprit)}: token {token} {what}; leave it out before adding the document")
 
 
 def as_queries(query: Query | Sequence[Query]) -> tuple[list[Query], bool]:
@@ -217,6 +222,7 @@ def query_tokens(vectors: object, dim: int) -> TokenVectors:
     if not 1 <= (n_tokens := len(vectors) if isinstance(vectors, Sized) else 0) <= MAX_QUERY_TOKENS:
         raise ShapeError(f"a query has 1 to {MAX_QUERY_TOKENS} tokens, this one has {n_tokens}")
     array = token_array(vectors, dim, where="query")
+    check_rows([array], array, where=lambda _: "query")
     return TokenVectors(array, np.array([len(array)], np.int64))
 
 

@@ -47,8 +47,8 @@ _GROWTH = 1.5
 _N_AUDIT = 300
 # Scanning what the prefilter lacks may cost so many cheap scans before a write stops to extend it.
 _URGENT_SCANS = 4.0
-# A prefilter that was promised this recall and keeps less by more than the tolerance has drifted.
-_CHECKED_RECALL, _TOLERANCE = 0.95, 0.03
+# A prefilter has drifted if walks that kept this recall when it was calibrated keep less by more than the tolerance.
+_CHECKED_RECALL, _TOLERANCE = 0.9825, 0.06
 _SEED = 20260
 # Documents that are read before what was read of them leaves the memory.
 _CODES_AT_ONCE = 1 << 13
@@ -249,7 +249,7 @@ class Upkeep:
                 codes = self._scorer.codes(part.segment)
                 document_codes = part.prefilter.array("codes", "|u1", (codes.n_docs, None))
                 rehearsal.add(document_codes, codes, _answers(part), part.segment.file.release)
-        z = notes.calibration.z(_CHECKED_RECALL, DEPTHS[0])
+        z = notes.calibration.measured_z(_CHECKED_RECALL, DEPTHS[0])
         if (
             of_new
             and z is not None

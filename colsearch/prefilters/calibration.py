@@ -15,9 +15,17 @@ from colsearch_kernels.lazy import lazy
 # Numbers of hits for which it is measured; others use the nearest above, or the last.
 DEPTHS = (10, 100)
 # Of the misses that a recall allows, the share that may show on the queries of the calibration, which are
-# made of documents: real ones that no document answers are harder (recall .958 where .984 was measured), and
-# draws of 128 differ by a hundredth.
-_SAFETY = 0.35
+# made of documents.
+_SAFETY = 2 / 3
+# The share of the k best that real queries miss whose walks stop at z = 0, 1, ..., 8: the largest of five
+# collections. Queries made of documents are easier than real ones of a small collection, where each document
+# has few that are like it, and 128 of them say little about what one in a hundred misses.
+_REAL_MISSES = np.array(
+    [
+        (0.121, 0.117, 0.066, 0.0234, 0.0066, 0.0026, 0.0012, 0.0006, 0.0004),
+        (0.256, 0.119, 0.0341, 0.0095, 0.0029, 0.0009, 0.0004, 0.0004, 0.0004),
+    ]
+)
 # Candidates that are replayed, of every query and of every other one; only these are asked for 100 hits, since
 # .995 of them take more than 4,096 candidates of 30,000 documents.
 _N_CANDIDATES, _N_DEEP = 2048, 8192
@@ -32,6 +40,10 @@ _STANDS_FOR = 8
 _AT_ONCE, _DOCS_AT_ONCE = 16, 4096
 _MOST_BEYOND = _N_DEEP // _STANDS_FOR + max(DEPTHS)
 _GRID = np.arange(-1.0, 8.25, 0.25, dtype=np.float32)
+# For each depth and step of z.
+_REAL_RECALL = 1 - np.exp(
+    np.stack([np.interp(_GRID, np.arange(9), misses) for misses in np.log(_REAL_MISSES)])
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,16 +67,26 @@ class Calibration:
         return cls(recall)
 
     def z(self, recall: float, k: int) -> float | None:
-        """The smallest z that kept the recall with safety, or else the largest, if it kept it at all.
+        """The smallest z that kept the recall with safety, as it did for real queries of other collections.
 
+        Where there is none, the largest if it kept the recall at all.
         Returns: None if none did, and every document must be scored.
         """
+        row = _row(k)
         needed = 1 - _SAFETY * (1 - recall)
-        row = min(int(np.searchsorted(DEPTHS, k)), len(DEPTHS) - 1)
-        kept = np.flatnonzero(self.recall[row] >= needed)
+        kept = np.flatnonzero((self.recall[row] >= needed) & (_REAL_RECALL[row] >= recall))
         if len(kept):
             return float(_GRID[kept[0]])
         return float(_GRID[-1]) if self.recall[row, -1] >= recall else None
+
+    def measured_z(self, recall: float, k: int) -> float | None:
+        """The smallest z that kept the recall on the queries of this calibration; None if none did."""
+        kept = np.flatnonzero(self.recall[_row(k)] >= recall)
+        return float(_GRID[kept[0]]) if len(kept) else None
+
+
+def _row(k: int) -> int:
+    return min(int(np.searchsorted(DEPTHS, k)), len(DEPTHS) - 1)
 
 
 class Rehearsal:

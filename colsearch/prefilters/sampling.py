@@ -1,6 +1,8 @@
 """Samples that a prefilter is fitted and calibrated on: documents, and queries made of documents."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -66,12 +68,20 @@ def reworded_runs(
         query = codec.prepare_query(run)
         maxima = kernels.token_maxima(query, wording, n_planes=1, n_threads=n_threads)
         maxima[pool == owner] = -np.inf
+        # For each token of the run, the document that comes nearest to it, and of that, the token that does.
+        nearest = gather(wording, maxima.argmax(axis=0))
+        similarities = kernels.token_maxima(query, _apart(nearest), n_threads=n_threads)
         tokens = [
-            wording.offsets[document] + kernels.align(query, wording, int(document))[0][i]
-            for i, document in enumerate(maxima.argmax(axis=0))
+            start + similarities[start:stop, i].argmax()
+            for i, (start, stop) in enumerate(pairwise(nearest.offsets))
         ]
-        reworded.append(_decoded(wording, np.array(tokens), codec))
+        reworded.append(_decoded(nearest, np.array(tokens), codec))
     return reworded
+
+
+def _apart(codes: Codes) -> Codes:
+    """The same tokens, each a document of its own."""
+    return replace(codes, offsets=np.arange(codes.n_tokens + 1))
 
 
 def _runs(codes: Codes, codec: RotatedCodec, n: int, rng: np.random.Generator) -> tuple[list[F32], I64]:
