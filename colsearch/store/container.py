@@ -283,24 +283,30 @@ class _Checksums:
         """The bytes of the section, rounded up to whole blocks with zeros."""
         rest, n_bytes = b"", 0
         for chunk in section.chunks():
-            data = rest + np.ascontiguousarray(chunk, section.dtype).tobytes()
-            n_bytes += len(data) - len(rest)
+            data = np.ascontiguousarray(chunk, section.dtype).reshape(-1).view(np.uint8).data
+            n_bytes += len(data)
+            if rest:
+                missing = BLOCK_BYTES - len(rest)
+                rest += data[:missing]
+                data = data[missing:]
+                if len(rest) < BLOCK_BYTES:
+                    continue
+                yield self._summed(memoryview(rest))
             whole = len(data) // BLOCK_BYTES * BLOCK_BYTES
             yield self._summed(data[:whole])
-            rest = data[whole:]
+            rest = bytes(data[whole:])
         if n_bytes != section.n_bytes:
             raise ValueError(
                 f"section {section.name!r}: {n_bytes} bytes came, {section.n_bytes} were announced"
             )
         if rest:
-            yield self._summed(rest.ljust(BLOCK_BYTES, b"\0"))
+            yield self._summed(memoryview(rest.ljust(BLOCK_BYTES, b"\0")))
 
-    def _summed(self, data: bytes) -> memoryview:
-        view = memoryview(data)
+    def _summed(self, data: memoryview) -> memoryview:
         self._sums += [
-            xxhash.xxh3_64_intdigest(view[i : i + BLOCK_BYTES]) for i in range(0, len(data), BLOCK_BYTES)
+            xxhash.xxh3_64_intdigest(data[i : i + BLOCK_BYTES]) for i in range(0, len(data), BLOCK_BYTES)
         ]
-        return view
+        return data
 
     def array(self) -> NDArray[np.uint64]:
         return np.array(self._sums, "<u8")

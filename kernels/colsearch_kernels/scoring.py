@@ -47,8 +47,8 @@ def score_codes(
     Raises: KernelInputError: also for widths that are not finite, which show in the scores.
     Source: Khattab & Zaharia 2020, eq. 3. Oracle: reference.score_codes, equal to the bit.
     """
-    [scores] = score_codes_batch([query], codes, ordinals=ordinals, n_planes=n_planes, n_threads=n_threads)
-    return np.asarray(scores)
+    scores = score_codes_batch([query], codes, ordinals=ordinals, n_planes=n_planes, n_threads=n_threads)
+    return scores.reshape(-1)
 
 
 def score_codes_batch(
@@ -215,7 +215,10 @@ def score_rows(
     if not n or not queries:
         return scores
     packed = PackedQueries(queries, rows)
-    order = None if ordinals is None else np.ascontiguousarray(ordinals)
+    order = ordinals
+    # Asking first spares NumPy's dispatch, a tenth of what a call costs whose code is in no cache.
+    if order is not None and not order.flags.c_contiguous:
+        order = np.ascontiguousarray(order)
     order_at, scores_at = 0 if order is None else address(order), address(scores)
     wrong: list[int] = []
 
