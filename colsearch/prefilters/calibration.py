@@ -16,7 +16,9 @@ from colsearch_kernels.lazy import lazy
 DEPTHS = (10, 100)
 # Of the misses that a recall allows, the share that may show on the queries of the calibration, which are
 # made of documents.
-_SAFETY = 2 / 3
+_SAFETY = 0.5
+# And the share of them that may be missed for the sake of a shorter walk where that much is out of reach.
+_HARDLY_LESS = 0.1
 # The share of the k best that real queries miss whose walks stop at z = 0, 1, ..., 8: the largest of five
 # collections. Queries made of documents are easier than real ones of a small collection, where each document
 # has few that are like it, and 128 of them say little about what one in a hundred misses.
@@ -50,7 +52,7 @@ _REAL_RECALL = 1 - np.exp(
 class Calibration:
     """Attributes:
     recall: (len(DEPTHS), n_steps) float32, for each step of z the recall measured on queries that
-        the prefilter was not fitted on, less one standard error.
+        the prefilter was not fitted on.
     """
 
     recall: F32
@@ -69,15 +71,17 @@ class Calibration:
     def z(self, recall: float, k: int) -> float | None:
         """The smallest z that kept the recall with safety, as it did for real queries of other collections.
 
-        Where there is none, the largest if it kept the recall at all.
-        Returns: None if none did, and every document must be scored.
+        Or, if that is more than any z kept, one that kept hardly less than the largest: what lies beyond all
+        candidates, no walk meets.
+        Returns: None if not even the largest kept the recall, and every document must be scored.
         """
         row = _row(k)
-        needed = 1 - _SAFETY * (1 - recall)
+        most, allowed = self.recall[row, -1], 1 - recall
+        if most < recall:
+            return None
+        needed = min(1 - _SAFETY * allowed, float(most) - _HARDLY_LESS * allowed)
         kept = np.flatnonzero((self.recall[row] >= needed) & (_REAL_RECALL[row] >= recall))
-        if len(kept):
-            return float(_GRID[kept[0]])
-        return float(_GRID[-1]) if self.recall[row, -1] >= recall else None
+        return float(_GRID[kept[0] if len(kept) else -1])
 
     def measured_z(self, recall: float, k: int) -> float | None:
         """The smallest z that kept the recall on the queries of this calibration; None if none did."""
@@ -151,8 +155,7 @@ class Rehearsal:
         """Of all that was added, for the queries from number `first` on."""
         rows = []
         for k in DEPTHS:
-            found = self._recall(k, range(first, len(self._queries)))
-            rows.append(found.mean(axis=0) - found.std(axis=0) / np.sqrt(len(found)))
+            rows.append(self._recall(k, range(first, len(self._queries))).mean(axis=0))
         return Calibration(np.stack(rows))
 
     def kept(self, z: float, k: int, n: int) -> float:

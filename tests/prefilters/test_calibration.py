@@ -115,10 +115,11 @@ def test_calibration_picks_the_smallest_step_that_keeps_the_promise() -> None:
     grid = 37
     recall = np.stack([np.linspace(0.9, 1.0, grid), np.linspace(0.5, 0.9, grid)]).astype(np.float32)
     calibration = Calibration.from_json(Calibration(recall).to_json())
-    # Two thirds of the misses that .98 allows.
-    assert calibration.z(0.98, 10) == pytest.approx(-1 + 0.25 * int(np.argmax(recall[0] >= 1 - 0.04 / 3)))
+    # Half of the misses that .98 allows.
+    assert calibration.z(0.98, 10) == pytest.approx(-1 + 0.25 * int(np.argmax(recall[0] >= 0.99)))
+    assert calibration.measured_z(0.98, 10) == pytest.approx(-1 + 0.25 * int(np.argmax(recall[0] >= 0.98)))
     # Without safety the largest step keeps .9, and nothing keeps more.
-    assert calibration.z(0.9, 50) == 8.0
+    assert calibration.z(0.9, 50) == 8.0 and calibration.measured_z(0.91, 50) is None
     assert calibration.z(0.91, 50) is None and calibration.z(0.99, 50) is None
     for bad in (None, [[1.0]], [[float("nan")] * grid] * 2):
         with pytest.raises((ValueError, TypeError)):
@@ -132,6 +133,17 @@ def test_no_calibration_is_more_hopeful_than_real_queries_of_other_collections()
     assert [perfect.z(recall, 100) for recall in (0.9, 0.95, 0.99)] == [1.25, 1.75, 3.0]
     # Nobody has asked enough real queries to say more: the largest.
     assert perfect.z(0.99999, 10) == 8.0
+
+
+def test_what_no_walk_meets_makes_none_longer() -> None:
+    """One query of 128 whose ten best lie beyond all candidates."""
+    others = np.minimum(np.linspace(0.9, 1.02, 37), 1).astype(np.float32)
+    found = np.stack([others * np.float32(127 / 128)] * 2)
+    lost = Calibration(found).z(0.99, 10)
+    assert lost is not None and found[0, int((lost + 1) * 4)] >= found[0, -1] - 0.001
+    assert lost < 7
+    # With three, not even the longest walk keeps .99.
+    assert Calibration(found * np.float32(126 / 128)).z(0.99, 10) is None
 
 
 def test_what_is_read_is_let_go_of_piece_by_piece_and_pieces_change_nothing(
