@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from colsearch import builder
-from colsearch.errors import DocumentError
+from colsearch.errors import DocumentError, VectorError
 from colsearch.types import Document, TokenVectors
 
 
@@ -59,3 +59,23 @@ def test_an_encoder_that_loses_a_text_is_an_error():
     documents = iter([(Document(i, "a"), None) for i in range(3)])
     with pytest.raises(DocumentError, match="2 results for 3 texts"):
         list(builder.encoded_texts(documents, lambda texts: one_token_each(texts[1:])))
+
+
+@pytest.mark.parametrize(
+    ("value", "what"), [(np.nan, "holds NaN"), (0, "is all zeros"), (1e30, "too large to square")]
+)
+def test_of_a_batch_the_document_and_its_token_are_named(value, what):
+    """Among tokenless ones, at the end of one batch and the start of another."""
+    for culprit in (3, 511, 512, 599):
+        documents = []
+        for i in range(600):
+            vectors = np.ones((i % 3, 4), np.float32)
+            if i == culprit:
+                vectors = np.ones((3, 4), np.float32)
+                vectors[1] = value
+            documents.append((Document(f"n{i}", None), vectors))
+        with (
+            np.errstate(over="ignore"),
+            pytest.raises(VectorError, match=f"document 'n{culprit}': token 1 .*{what}"),
+        ):
+            list(builder.given_vectors(iter(documents), 4))

@@ -216,7 +216,7 @@ def score_rows(
         return scores
     packed = PackedQueries(queries, rows)
     order = ordinals
-    # Asking first spares NumPy's dispatch, a tenth of what a call costs whose code is in no cache.
+    # Asking first spares a detour through NumPy, which is slow as long as its code is in no cache.
     if order is not None and not order.flags.c_contiguous:
         order = np.ascontiguousarray(order)
     order_at, scores_at = 0 if order is None else address(order), address(scores)
