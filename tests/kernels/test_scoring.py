@@ -59,6 +59,11 @@ def test_scores_equal_the_reference_to_the_bit(
             kernels.score_codes(query, codes, ordinals=ordinals, n_planes=n_planes, n_threads=3),
             expected[ordinals],
         )
+        # As a view with steps between its numbers.
+        apart = ordinals[::-2]
+        np.testing.assert_array_equal(
+            kernels.score_codes(query, codes, ordinals=apart, n_planes=n_planes), expected[apart]
+        )
 
 
 @pytest.mark.parametrize("plane_bits", PLANE_BITS)
