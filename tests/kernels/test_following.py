@@ -137,6 +137,36 @@ def test_a_helper_that_gets_stuck_holds_nobody_up() -> None:
     np.testing.assert_array_equal(followed.scores, true)
 
 
+def test_nobody_runs_far_ahead_of_a_helper_that_gets_stuck() -> None:
+    scorer, numbers, true = walk(5)
+    place, ready, caller = np.argsort(numbers), np.zeros(400, np.uint8), threading.get_ident()
+    stuck, go_on = threading.Event(), threading.Event()
+    stuck_at, taken = [], []
+
+    def make_ready(some: np.ndarray) -> None:
+        first = int(place[some].min())
+        if threading.get_ident() != caller:
+            stuck_at.append(first)
+            stuck.set()
+            go_on.wait(30)
+        else:
+            # Beyond what is scored alone.
+            assert first <= FIRST_LOOK or stuck.wait(30)
+            taken.append(first)
+        ready[some] = 1
+
+    try:
+        followed = scorer.follow(
+            numbers, np.zeros(400, np.float32), k=10, z=50.0, ready=ready, make_ready=make_ready, n_threads=2
+        )
+    finally:
+        go_on.set()
+    np.testing.assert_array_equal(followed.scores, true)
+    # The piece that is stuck is scored again once so many pieces a thread lie ahead of it, and no later.
+    ahead = max(taken[: taken.index(stuck_at[0])]) - stuck_at[0]
+    assert 0 < ahead < scattered._AHEAD * 2 * scorer._worth(scattered._PIECE_NS) < 100
+
+
 def test_what_any_thread_finds_damaged_is_raised() -> None:
     scorer, numbers, _ = walk(3)
     ready = np.zeros(400, np.uint8)
