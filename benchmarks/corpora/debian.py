@@ -11,16 +11,24 @@ Two descriptions of a package say the same thing in different words, one short a
 person who wanted it to be found: a query and its one right answer, 30,815 times, in free texts.
 """
 
-import argparse
 import collections
-import hashlib
-import json
-import lzma
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from benchmarks.corpora.frozen import (
+    differing,
+    draw,
+    first_of_each,
+    known_items,
+    lines,
+    query_id,
+    run_command,
+    words,
+    write_files,
+)
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "data" / "debian"
 N_TEST_QUERIES, N_DEV_QUERIES = 2_000, 1_000
@@ -28,7 +36,6 @@ MAX_PER_SOURCE = 12
 TRAIN_SHARE = 0.15
 TEXT_CHARACTERS = range(60, 1201)
 
-# Of the uncompressed files, so that another compressor may pack them.
 CHECKSUMS = {
     "corpus.jsonl.xz": "ececbaea4db5ca5b81fd871d802e6066884820658866feb6293d8a69039af114",
     "queries.jsonl.xz": "a2e6d586c72b3c5609f46e65b79f6951a3d7df42f59ab88809323bc2abb26645",
@@ -58,13 +65,7 @@ def build(packages: Path, translations: Path, out: Path) -> None:
     sources = dict(read_sources(packages.read_text(encoding="utf-8")))
     described = read_descriptions(translations.read_text(encoding="utf-8"), sources)
     test, train = split(select(described))
-    files = dict(collection_files(test, train))
-    out.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        path = out / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(pack(content) if name.endswith(".xz") else content)
-    write_sums(out, files)
+    write_files(out, dict(collection_files(test, train)))
 
 
 def read_sources(index: str) -> Iterator[tuple[str, str]]:
@@ -103,16 +104,16 @@ def select(packages: Iterable[Package]) -> list[Package]:
     ordered = sorted(
         packages, key=lambda package: (package.name, package.source, package.short, package.long)
     )
-    distinct = list(_first_of_each(ordered, key=lambda package: re.sub(r"\W+", " ", package.long.lower())))
-    n_with_short = collections.Counter(_words(package.short) for package in distinct)
+    distinct = list(first_of_each(ordered, key=lambda package: re.sub(r"\W+", " ", package.long.lower())))
+    n_with_short = collections.Counter(words(package.short) for package in distinct)
     answerable = (
         package
         for package in distinct
-        if len(package.text) in TEXT_CHARACTERS and n_with_short[_words(package.short)] == 1
+        if len(package.text) in TEXT_CHARACTERS and n_with_short[words(package.short)] == 1
     )
-    told_apart = _first_of_each(answerable, key=lambda package: _words(package.text))
+    told_apart = first_of_each(answerable, key=lambda package: words(package.text))
     # Two versions of a package may be described differently; an id names one document.
-    return list(_first_of_each(told_apart, key=lambda package: package.name))
+    return list(first_of_each(told_apart, key=lambda package: package.name))
 
 
 def split(packages: Iterable[Package]) -> tuple[list[Package], list[Package]]:
@@ -123,7 +124,7 @@ def split(packages: Iterable[Package]) -> tuple[list[Package], list[Package]]:
     test: list[Package] = []
     train: list[Package] = []
     for source, siblings in by_source.items():
-        if _draw(source) < TRAIN_SHARE:
+        if draw(source) < TRAIN_SHARE:
             train += siblings
         else:
             # A few sources build hundreds of near-identical packages (language packs, plugins).
@@ -133,107 +134,51 @@ def split(packages: Iterable[Package]) -> tuple[list[Package], list[Package]]:
 
 def collection_files(test: list[Package], train: list[Package]) -> Iterator[tuple[str, bytes]]:
     """(file name, uncompressed content) of everything that is shipped."""
-    drawn = sorted(test, key=lambda package: _draw("q" + package.name))
+    drawn = sorted(test, key=lambda package: draw("q" + package.name))
     parts = {
         "test": drawn[:N_TEST_QUERIES],
         "dev": drawn[N_TEST_QUERIES : N_TEST_QUERIES + N_DEV_QUERIES],
     }
     yield (
         "corpus.jsonl.xz",
-        _lines(
+        lines(
             {"_id": package.name, "title": "", "text": package.text, "metadata": {"source": package.source}}
             for package in test
         ),
     )
     yield (
         "queries.jsonl.xz",
-        _lines(
-            {"_id": query_id(package), "text": package.short} for part in parts.values() for package in part
+        lines(
+            {"_id": query_id(package.name), "text": package.short}
+            for part in parts.values()
+            for package in part
         ),
     )
     for name, part in parts.items():
-        judged = "".join(f"{query_id(package)}\t{package.name}\t1\n" for package in part)
-        yield f"qrels/{name}.tsv", ("query-id\tcorpus-id\tscore\n" + judged).encode()
+        yield f"qrels/{name}.tsv", known_items(package.name for package in part)
     yield (
         "train-pairs.jsonl.xz",
-        _lines(
+        lines(
             {"_id": package.name, "source": package.source, "query": package.short, "text": package.text}
             for package in train
         ),
     )
 
 
-def query_id(package: Package) -> str:
-    """Apart from the document's: BEIR's and MTEB's evaluators drop a hit that is named like its query."""
-    return f"q-{package.name}"
-
-
-def pack(content: bytes) -> bytes:
-    return lzma.compress(
-        content, format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC64, preset=9 | lzma.PRESET_EXTREME
-    )
-
-
-def unpack(path: Path) -> bytes:
-    return lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
-
-
-def write_sums(folder: Path, names: Iterable[str]) -> None:
-    """As `sha256sum` writes them, of the files as they lie there."""
-    sums = (f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in sorted(names))
-    (folder / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
-
-
 def verify(folder: Path = FOLDER) -> list[str]:
     """Names of the files whose content is not the frozen one; empty when all is well."""
-    return [
-        name
-        for name, digest in CHECKSUMS.items()
-        if not (folder / name).exists() or hashlib.sha256(unpack(folder / name)).hexdigest() != digest
-    ]
+    return differing(folder, CHECKSUMS)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    return run_command(
+        __doc__,
+        sources=("packages", "translations"),
+        build=build,
+        verify=verify,
+        folder=FOLDER,
+        arguments=arguments,
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    building = commands.add_parser("build")
-    building.add_argument("--packages", type=Path, required=True)
-    building.add_argument("--translations", type=Path, required=True)
-    building.add_argument("out", type=Path)
-    verifying = commands.add_parser("verify")
-    verifying.add_argument("folder", type=Path, nargs="?", default=FOLDER)
-    options = parser.parse_args(arguments)
-    folder = options.folder if options.command == "verify" else options.out
-    if options.command == "build":
-        build(options.packages, options.translations, options.out)
-    differing = verify(folder)
-    print(
-        f"{folder}: " + (f"differs from the frozen collection in {differing}" if differing else "as frozen")
-    )
-    return 1 if differing else 0
-
-
-def _first_of_each(packages: Iterable[Package], key: Callable[[Package], str]) -> Iterator[Package]:
-    seen: set[str] = set()
-    for package in packages:
-        if key(package) not in seen:
-            seen.add(key(package))
-            yield package
-
-
-def _words(text: str) -> str:
-    return re.sub(r"\W+", " ", text.lower()).strip()
-
-
-def _draw(text: str) -> float:
-    """A number in [0, 1) that only the text decides: stable under additions elsewhere, unlike a shuffle."""
-    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 2**32
-
-
-def _lines(records: Iterable[Mapping[str, object]]) -> bytes:
-    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
-"""The shipped collection is the frozen one, and the builder's rules hold on a handful of packages."""
+"""The shipped collections are the frozen ones, and the builders' rules hold on a handful of texts."""
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks.corpora import debian
+from benchmarks.corpora import debian, wordnet
 from benchmarks.corpora.beir import CollectionError, read_collection, read_qrels
+from benchmarks.corpora.frozen import words
 
 PARAGRAPH = "is described by a first paragraph that is long enough to be kept as a text"
 
@@ -15,11 +17,13 @@ def package(name: str, short: str, long: str, source: str | None = None) -> debi
     return debian.Package(name, source or name, short, long)
 
 
-def test_the_shipped_collection_is_the_frozen_one() -> None:
-    assert debian.verify() == []
-    sums = (debian.FOLDER / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+@pytest.mark.parametrize("collection", [debian, wordnet])
+def test_the_shipped_collection_is_the_frozen_one(collection: Any) -> None:
+    assert collection.verify() == []
+    sums = (collection.FOLDER / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    assert {line.split("  ")[1] for line in sums} == collection.CHECKSUMS.keys()
     for digest, name in (line.split("  ") for line in sums):
-        assert hashlib.sha256((debian.FOLDER / name).read_bytes()).hexdigest() == digest
+        assert hashlib.sha256((collection.FOLDER / name).read_bytes()).hexdigest() == digest
 
 
 def test_the_collection_has_one_answer_a_query_and_dev_apart_from_test() -> None:
@@ -30,12 +34,28 @@ def test_the_collection_has_one_answer_a_query_and_dev_apart_from_test() -> None
     assert not test.queries.keys() & test.documents.keys(), "evaluators drop hits named like their query"
 
 
-def test_a_changed_file_is_named(tmp_path: Path) -> None:
+def test_each_query_of_wordnet_is_an_example_of_one_meaning_which_does_not_quote_it() -> None:
+    collection = read_collection(wordnet.FOLDER)
+    assert (len(collection.documents), len(collection.queries)) == (117_659, 2_000)
+    assert not collection.queries.keys() & collection.documents.keys()
+    answers = [document for judged in collection.qrels.values() for document in judged]
+    assert len(set(answers)) == len(answers) == 2_000
+    assert len({words(text) for text in collection.queries.values()}) == 2_000
+    for query, text in collection.queries.items():
+        (document,) = collection.qrels[query]
+        assert len(text.split()) >= 4 and text not in collection.documents[document]
+
+
+@pytest.mark.parametrize("collection", [debian, wordnet])
+def test_a_changed_file_is_named(collection: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "qrels").mkdir()
-    for name in debian.CHECKSUMS:
-        (tmp_path / name).write_bytes((debian.FOLDER / name).read_bytes())
-    (tmp_path / "qrels/dev.tsv").write_text("query-id\tcorpus-id\tscore\n")
-    assert debian.verify(tmp_path) == ["qrels/dev.tsv"]
+    for name in collection.CHECKSUMS:
+        (tmp_path / name).write_bytes((collection.FOLDER / name).read_bytes())
+    assert collection.main(["verify", str(tmp_path)]) == 0
+    (tmp_path / "qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\n")
+    assert collection.verify(tmp_path) == ["qrels/test.tsv"]
+    assert collection.main(["verify", str(tmp_path)]) == 1
+    assert "differs from the frozen collection in ['qrels/test.tsv']" in capsys.readouterr().out
 
 
 def test_descriptions_are_read_with_paragraphs_joined_and_lone_dots_as_breaks() -> None:
@@ -64,6 +84,53 @@ def test_train_and_test_share_no_source() -> None:
     test, train = debian.split(packages)
     assert {one.source for one in test}.isdisjoint(one.source for one in train) and test and train
     assert max(sum(one.source == source for one in test) for source in {one.source for one in test}) == 12
+
+
+def synset(name: str, definition: str, *examples: str, lemmas: tuple[str, ...] = ("word",)) -> wordnet.Synset:
+    return wordnet.Synset(name, lemmas, definition, examples)
+
+
+def test_a_line_of_wordnet_is_lemmas_definition_and_examples() -> None:
+    head = "  1 This software and database is being provided to you \n"
+    lines = [
+        '00014490 00 s 02 galore(ip) 0 all_over 1 001 & 00013887 a 0000 | in plenty; "whiskey galore"; "so it is" ',
+        '00014858 00 a 01 scarce 0 000 | not enough; or few; "meat was scarce; drinks too"',
+        "00015247 00 a 01 rare 0 000 | seldom met",
+    ]
+    assert list(wordnet.read_synsets("adj", head + "\n".join(lines) + "\n")) == [
+        synset("adj-00014490", "in plenty", "whiskey galore", "so it is", lemmas=("galore", "all over")),
+        synset("adj-00014858", "not enough; or few", "meat was scarce; drinks too", lemmas=("scarce",)),
+        synset("adj-00015247", "seldom met", lemmas=("rare",)),
+    ]
+
+
+def test_examples_are_not_told_from_what_stands_between_where_a_quotation_mark_is_missing() -> None:
+    line = '00000001 00 v 01 drop 0 000 | utter casually; "drop a hint to him"; drop a name or two"'
+    assert [one.examples for one in wordnet.read_synsets("verb", line)] == [()]
+
+
+def test_examples_that_are_short_shared_or_quoted_ask_for_nothing() -> None:
+    chosen = wordnet.select(
+        [
+            synset("short", "a", "three words only"),
+            synset("shared", "b", "they said the same"),
+            synset("sharer", "c", "They said: the same!"),
+            synset("quoted", 'as in "he did it all day"', "he did it all day"),
+            synset("twin", "d", "a fourth thing is said"),
+            synset("other twin", "d", "a fifth thing is said"),
+            synset("good", "e", "this one can be asked", "and so can this one", "but one is enough here"),
+        ]
+    )
+    assert [example.synset for example in chosen] == ["good"]
+
+
+def test_which_examples_are_drawn_does_not_depend_on_the_others() -> None:
+    synsets = [
+        synset(f"s{i}", f"meaning {i}", f"an example of {i}", f"another of {i} too") for i in range(50)
+    ]
+    drawn, fewer = wordnet.select(synsets), wordnet.select(synsets[::-2])
+    assert len(drawn) == 50 and drawn != sorted(drawn, key=lambda example: example.synset)
+    assert fewer == [example for example in drawn if example in fewer]
 
 
 def test_a_folder_that_is_no_collection_is_refused(tmp_path: Path) -> None:
