@@ -42,7 +42,7 @@ _N_RUNS = 4000
 _N_TEXTS = 640
 # Of a calibration. It holds for the size at which it was made, so that growth by half has it made anew, and
 # some of the queries then are of new documents, to see whether they are like the old ones.
-_N_CALIBRATION, _N_OF_NEW = 128, 32
+N_CALIBRATION, _N_OF_NEW = 128, 32
 _GROWTH = 1.5
 _N_AUDIT = 300
 # Scanning what the prefilter lacks may cost so many cheap scans before a write stops to extend it.
@@ -138,15 +138,26 @@ class Upkeep:
             kept = snapshot.model
         self._store.forget_models(keep=None if kept is None else kept.name)
 
-    def made_up_queries(self, encode: EncodeQueries | None, n_threads: int) -> list[F32]:
-        """Queries made of the index's documents, for an audit without real ones."""
+    def made_up_queries(self, encode: EncodeQueries | None, n_threads: int, n: int = _N_AUDIT) -> list[F32]:
+        """At most n queries made of the index's documents, for an audit without real ones."""
         snapshot = self._store.snapshot()
         rng = np.random.default_rng(_SEED + 1)
         if not snapshot.n_tokens:
             return []
         documents, doc_nos = self._sample(snapshot, 0, rng)
         asked = [] if encode is None else _asked(snapshot, doc_nos, encode, rng)
-        return (asked or reworded_runs(documents, self._codec, _N_AUDIT, rng, n_threads))[:_N_AUDIT]
+        return (asked or reworded_runs(documents, self._codec, n, rng, n_threads))[:n]
+
+    def rehearsed(self, model: Model, queries: Sequence[F32], n_threads: int) -> Rehearsal:
+        """What walks of these queries would meet, among all that the model's prefilter covers."""
+        rehearsal = Rehearsal(self._searcher.prefilter(model), self._codec, queries, n_threads)
+        for part in self._store.snapshot().parts:
+            if part.prefilter is not None:
+                part.segment.verify(None)
+                codes = self._scorer.codes(part.segment)
+                document_codes = part.prefilter.array("codes", "|u1", (codes.n_docs, None))
+                rehearsal.add(document_codes, codes, _answers(part), part.segment.file.release)
+        return rehearsal
 
     def run(self, encode: EncodeQueries | None, n_threads: int) -> bool:
         """Do what is due.
@@ -186,10 +197,10 @@ class Upkeep:
         documents, doc_nos = self._sample(snapshot, 0, rng)
         runs = token_runs(documents, self._codec, _N_RUNS, rng)
         asked = [] if encode is None else _asked(snapshot, doc_nos, encode, rng)
-        if len(asked) > 2 * _N_CALIBRATION:
-            held_out, probes = asked[:_N_CALIBRATION], np.concatenate(asked[_N_CALIBRATION:])
+        if len(asked) > 2 * N_CALIBRATION:
+            held_out, probes = asked[:N_CALIBRATION], np.concatenate(asked[N_CALIBRATION:])
         else:
-            held_out = reworded_runs(documents, self._codec, _N_CALIBRATION, rng, n_threads)
+            held_out = reworded_runs(documents, self._codec, N_CALIBRATION, rng, n_threads)
             probes = np.concatenate(runs)
         probes = probes[rng.permutation(len(probes))]
         return fit(self._codec, documents, probes, runs, n_threads), held_out, doc_nos
@@ -239,16 +250,10 @@ class Upkeep:
         newer, _ = self._sample(snapshot, notes.checked_doc_no, rng)
         of_new = reworded_runs(newer, self._codec, _N_OF_NEW, rng, n_threads) if newer.n_docs else []
         documents, doc_nos = self._sample(snapshot, 0, rng)
-        n = _N_CALIBRATION - len(of_new)
+        n = N_CALIBRATION - len(of_new)
         asked = [] if encode is None else _asked(snapshot, doc_nos, encode, rng)[:n]
         of_all = asked if len(asked) == n else reworded_runs(documents, self._codec, n, rng, n_threads)
-        rehearsal = Rehearsal(self._searcher.prefilter(model), self._codec, [*of_new, *of_all], n_threads)
-        for part in snapshot.parts:
-            if part.prefilter is not None:
-                part.segment.verify(None)
-                codes = self._scorer.codes(part.segment)
-                document_codes = part.prefilter.array("codes", "|u1", (codes.n_docs, None))
-                rehearsal.add(document_codes, codes, _answers(part), part.segment.file.release)
+        rehearsal = self.rehearsed(model, [*of_new, *of_all], n_threads)
         z = notes.calibration.measured_z(_CHECKED_RECALL, DEPTHS[0])
         if (
             of_new

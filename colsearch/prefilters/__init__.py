@@ -1,6 +1,6 @@
 """Documents and queries -> one vector each -> FAISS -> candidates whose order is close to MaxSim's."""
 
-from colsearch.prefilters.calibration import DEPTHS, Calibration, Rehearsal
+from colsearch.prefilters.calibration import DEPTHS, REAL_MISSES, Z_STEPS, Calibration, Rehearsal
 from colsearch.prefilters.fitting import MIN_DOCS, fit
 from colsearch.prefilters.learned import MODEL_META, LearnedPrefilter
 from colsearch.prefilters.sampling import gather, join, reworded_runs, token_runs, word_runs
@@ -10,6 +10,8 @@ __all__ = [
     "DEPTHS",
     "MIN_DOCS",
     "MODEL_META",
+    "REAL_MISSES",
+    "Z_STEPS",
     "Calibration",
     "LearnedPrefilter",
     "Rehearsal",

@@ -19,10 +19,10 @@ DEPTHS = (10, 100)
 _SAFETY = 0.5
 # And the share of them that may be missed for the sake of a shorter walk where that much is out of reach.
 _HARDLY_LESS = 0.1
-# The share of the k best that real queries miss whose walks stop at z = 0, 1, ..., 8: the largest of five
-# collections. Queries made of documents are easier than real ones of a small collection, where each document
+# For each depth, the share of the k best that real queries miss whose walks stop at z = 0, 1, ..., 8: the largest of
+# five collections. Queries made of documents are easier than real ones of a small collection, where each document
 # has few that are like it, and 128 of them say little about what one in a hundred misses.
-_REAL_MISSES = np.array(
+REAL_MISSES = np.array(
     [
         (0.121, 0.117, 0.066, 0.0234, 0.0066, 0.0026, 0.0012, 0.0006, 0.0004),
         (0.256, 0.119, 0.0341, 0.0095, 0.0029, 0.0009, 0.0004, 0.0004, 0.0004),
@@ -41,10 +41,10 @@ _STANDS_FOR = 8
 # Queries that are scored together, and documents that are read before what was read of them leaves the memory.
 _AT_ONCE, _DOCS_AT_ONCE = 16, 4096
 _MOST_BEYOND = _N_DEEP // _STANDS_FOR + max(DEPTHS)
-_GRID = np.arange(-1.0, 8.25, 0.25, dtype=np.float32)
+Z_STEPS = np.arange(-1.0, 8.25, 0.25, dtype=np.float32)
 # For each depth and step of z.
 _REAL_RECALL = 1 - np.exp(
-    np.stack([np.interp(_GRID, np.arange(9), misses) for misses in np.log(_REAL_MISSES)])
+    np.stack([np.interp(Z_STEPS, np.arange(9), misses) for misses in np.log(REAL_MISSES)])
 )
 
 
@@ -64,7 +64,7 @@ class Calibration:
     def from_json(cls, rows: object) -> "Calibration":
         """Raises: ValueError: if it is not what `to_json` gave."""
         recall = np.asarray(rows, np.float32)
-        if recall.shape != (len(DEPTHS), len(_GRID)) or not np.isfinite(recall).all():
+        if recall.shape != (len(DEPTHS), len(Z_STEPS)) or not np.isfinite(recall).all():
             raise ValueError(f"a calibration of shape {recall.shape}")
         return cls(recall)
 
@@ -81,12 +81,12 @@ class Calibration:
             return None
         needed = min(1 - _SAFETY * allowed, float(most) - _HARDLY_LESS * allowed)
         kept = np.flatnonzero((self.recall[row] >= needed) & (_REAL_RECALL[row] >= recall))
-        return float(_GRID[kept[0] if len(kept) else -1])
+        return float(Z_STEPS[kept[0] if len(kept) else -1])
 
     def measured_z(self, recall: float, k: int) -> float | None:
         """The smallest z that kept the recall on the queries of this calibration; None if none did."""
         kept = np.flatnonzero(self.recall[_row(k)] >= recall)
-        return float(_GRID[kept[0]]) if len(kept) else None
+        return float(Z_STEPS[kept[0]]) if len(kept) else None
 
 
 def _row(k: int) -> int:
@@ -155,22 +155,32 @@ class Rehearsal:
         """Of all that was added, for the queries from number `first` on."""
         rows = []
         for k in DEPTHS:
-            rows.append(self._recall(k, range(first, len(self._queries))).mean(axis=0))
+            rows.append(self.recalls(k, range(first, len(self._queries))).mean(axis=0))
         return Calibration(np.stack(rows))
 
     def kept(self, z: float, k: int, n: int) -> float:
         """Mean recall@k of the first n queries when walks stop at z, one of a calibration's."""
-        return float(self._recall(k, range(n))[:, np.searchsorted(_GRID, z)].mean())
+        return float(self.recalls(k, range(n))[:, np.searchsorted(Z_STEPS, z)].mean())
+
+    def recalls(self, k: int, numbers: range) -> F32:
+        """(n_queries, n_steps) recall@k of walks that stop at each step of z.
+
+        Args:
+            numbers: of queries; those with too few candidates for k hits are left out.
+        """
+        return np.stack([replay.recall(k) for replay in self._deep_enough(k, numbers)])
+
+    def n_scored(self, k: int, numbers: range) -> I64:
+        """(n_queries, n_steps) documents that these walks score."""
+        return np.stack([replay.n_scored(k) for replay in self._deep_enough(k, numbers)])
+
+    def _deep_enough(self, k: int, numbers: range) -> list["_Replay"]:
+        return [self._replayed[i] for i in numbers if k <= DEPTHS[0] or self._depth(i) >= _N_DEEP]
 
     def _depth(self, i: int) -> int:
         """Candidates of query number i: all documents while there are few, more where there are very many."""
         shallow = i % 2 == 0 and self._n_docs > _N_DEEP
         return max(_N_CANDIDATES if shallow else _N_DEEP, int(_PER_ROOT * self._n_docs**0.5))
-
-    def _recall(self, k: int, numbers: range) -> F32:
-        """(n_queries, n_steps)."""
-        deep_enough = [i for i in numbers if k <= DEPTHS[0] or self._depth(i) >= _N_DEEP]
-        return np.stack([self._replayed[i].recall(k) for i in deep_enough])
 
     @lazy
     def _replayed(self) -> list["_Replay"]:
@@ -266,8 +276,11 @@ class _Replay:
         order = np.argsort(-scores, kind="stable")
         kth_best = scores[order[np.searchsorted(np.cumsum(n_places[order]), depth)]]
         met = np.minimum(np.cumsum(self.fine >= kth_best), depth)
+        recall: F32 = (met[self.n_scored(k) - 1] / depth).astype(np.float32)
+        return recall
+
+    def n_scored(self, k: int) -> I64:
+        """For each z, how many candidates the walk scores."""
         reached = np.maximum.accumulate(kernels.margins(self.coarse, self.estimates, k))
         # The first candidate that is out of reach by more than z is the one that is not scored any more.
-        stops = np.searchsorted(reached, _GRID, side="right")
-        recall: F32 = (met[np.maximum(stops, 1) - 1] / depth).astype(np.float32)
-        return recall
+        return np.maximum(np.searchsorted(reached, Z_STEPS, side="right"), 1)

@@ -1,6 +1,6 @@
 """What a calibration measures without scoring every document, against what scoring all of them says."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -10,6 +10,7 @@ import pytest
 import colsearch_kernels as kernels
 from colsearch.codecs import RotatedCodec
 from colsearch.prefilters import (
+    Z_STEPS,
     Calibration,
     LearnedPrefilter,
     Rehearsal,
@@ -60,10 +61,14 @@ def rehearsed(fitted: Fitted, n_segments: int = 1) -> Rehearsal:
 
 def walked_share(fitted: Fitted, n: int, k: int, z: float) -> float:
     """Of the k best by MaxSim of all documents, those that a walk over the n best candidates meets."""
+    return float(np.mean([share for share, _ in walks(fitted, n, k, z)]))
+
+
+def walks(fitted: Fitted, n: int, k: int, z: float) -> Iterator[tuple[float, int]]:
+    """For each query, that share and how many documents the walk scores."""
     prefilter, codec, codes, queries = fitted
     index = prefilter.index([prefilter.document_codes(codes, np.arange(N_DOCS), 2)])
     documents = kernels.Scattered([codes])
-    shares = []
     for query in (codec.prepare_query(query) for query in queries):
         vector, baseline = prefilter.embed_query(query)
         rows, products = index.search(vector, n)
@@ -71,23 +76,25 @@ def walked_share(fitted: Fitted, n: int, k: int, z: float) -> float:
         walked = scorer.follow(rows, products + np.float32(baseline), k=k, z=z)
         scores = kernels.score_codes(query, codes)
         met = scores[rows[: len(walked.scores)]]
-        shares.append(min((met >= np.sort(scores)[-k]).sum(), k) / k)
-    return float(np.mean(shares))
+        yield min((met >= np.sort(scores)[-k]).sum(), k) / k, len(walked.scores)
 
 
 @pytest.mark.parametrize("z", [0.0, 2.0, 4.0])
 def test_a_replay_meets_what_a_walk_meets(fitted: Fitted, z: float, monkeypatch: pytest.MonkeyPatch) -> None:
     # All documents are candidates, so that nothing has to be guessed.
     monkeypatch.setattr(calibration, "_N_CANDIDATES", N_DOCS)
-    walked = walked_share(fitted, N_DOCS, 10, z)
-    assert rehearsed(fitted).kept(z, 10, N_QUERIES) == pytest.approx(walked, abs=0.005)
+    shares, n_scored = zip(*walks(fitted, N_DOCS, 10, z))
+    rehearsal = rehearsed(fitted)
+    assert rehearsal.kept(z, 10, N_QUERIES) == pytest.approx(np.mean(shares), abs=0.005)
+    step = list(Z_STEPS).index(z)
+    assert rehearsal.n_scored(10, range(N_QUERIES))[:, step].tolist() == list(n_scored)
     assert walked_share(fitted, N_DOCS, 10, 0.0) < 0.9
 
 
 def test_what_lies_beyond_the_candidates_counts(fitted: Fitted, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_N_CANDIDATES", "_N_DEEP"):
         monkeypatch.setattr(calibration, name, 1_500)
-    measured = rehearsed(fitted)._recall(10, range(N_QUERIES))[:, -1].mean()
+    measured = rehearsed(fitted).recalls(10, range(N_QUERIES))[:, -1].mean()
     true = walked_share(fitted, 1_500, 10, 8.0)
     # Among themselves, the candidates hold all of the ten best.
     assert 0.7 < true < 0.96
@@ -101,7 +108,7 @@ def test_a_document_that_coarse_codes_pass_over_counts_once(
         monkeypatch.setattr(calibration, name, 1_500)
     # All that is no candidate is looked at: nothing is guessed.
     monkeypatch.setattr(calibration, "_N_PASSED_OVER", N_DOCS)
-    measured = rehearsed(fitted)._recall(10, range(N_QUERIES))[:, -1].mean()
+    measured = rehearsed(fitted).recalls(10, range(N_QUERIES))[:, -1].mean()
     assert measured == pytest.approx(walked_share(fitted, 1_500, 10, 8.0), abs=0.005)
 
 

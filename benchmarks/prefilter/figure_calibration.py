@@ -1,0 +1,266 @@
+"""What recall= rests on: what walks that stop at z miss, the floor read off that, and what the rule made of it gives."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.corpora.synthetic import Shape, synthetic
+from benchmarks.corpora.vectors import workload
+from benchmarks.figure import Figure, Measured, Options
+from benchmarks.ours import build_index
+from benchmarks.protocol import mean_interval
+from benchmarks.render import markdown_table
+from benchmarks.result import Row
+from benchmarks.workload import Workload
+from colsearch.prefilters import DEPTHS, REAL_MISSES, Z_STEPS, Calibration
+from colsearch.upkeep import N_CALIBRATION
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A collection, or the first n_docs of its documents."""
+
+    name: str
+    n_docs: int | None = None
+
+
+# Those that REAL_MISSES was read off, and one that nothing was.
+READ_OFF = (
+    Source("squad-dev"),
+    Source("scifact"),
+    Source("debian", 3_000),
+    Source("debian", 10_000),
+    Source("debian"),
+)
+UNSEEN = Source("wordnet")
+REAL, MADE_UP = "real", "made of documents"
+N_REAL, N_MADE_UP = 1_000, 384
+Z = tuple(range(REAL_MISSES.shape[1]))
+PROMISES = (0.9, 0.95, 0.99)
+N_DRAWS, WORST_SHARE = 500, 0.02
+# Just enough tokens for an index to want a prefilter.
+SMOKE_SHAPE = Shape(
+    n_docs=1_100, mean_tokens=70, n_queries=6, query_tokens=6, dim=320, n_kinds=100, n_topics=10
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Walks:
+    """Attributes:
+    recalls, n_scored: (n_queries, n_steps), at each step of z the share of the k best that is met, and
+        the documents scored for it.
+    """
+
+    recalls: NDArray[np.float32]
+    n_scored: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rehearsed:
+    """One collection; its walks by kind of query and number of hits."""
+
+    name: str
+    n_docs: int
+    walks: Mapping[tuple[str, int], Walks]
+
+    @property
+    def about(self) -> Row:
+        return {"collection": self.name, "n_docs": self.n_docs}
+
+    @property
+    def title(self) -> str:
+        return _title(self.about)
+
+
+def run(options: Options) -> Measured:
+    *read_off, unseen = _smoke(options) if options.smoke else _measured(options)
+    rows = [*misses(read_off, read_off=True), *misses([unseen], read_off=False)]
+    rows += floor(read_off, unseen)
+    for collection in [*read_off, unseen]:
+        rows += draws(collection, seed=options.seed)
+    return Measured(
+        rows,
+        {
+            "n_real": N_REAL,
+            "n_made_up": N_MADE_UP,
+            "n_draws": N_DRAWS,
+            "n_of_a_draw": N_CALIBRATION,
+        },
+    )
+
+
+def _smoke(options: Options) -> Iterator[Rehearsed]:
+    """Every name stands for the same vectors."""
+    rehearsed = _rehearsed("", synthetic(SMOKE_SHAPE, options.home), options, n_made_up=32)
+    return (replace(rehearsed, name=source.name) for source in (*READ_OFF, UNSEEN))
+
+
+def _measured(options: Options) -> Iterator[Rehearsed]:
+    for source in (*READ_OFF, UNSEEN):
+        work = workload(source.name, options)
+        if source.n_docs is not None:
+            end = work.offsets[source.n_docs]
+            work = replace(work, docs=work.docs[:end], doclens=work.doclens[: source.n_docs])
+        yield _rehearsed(source.name, work, options, n_made_up=N_MADE_UP)
+
+
+def _rehearsed(name: str, work: Workload, options: Options, *, n_made_up: int) -> Rehearsed:
+    folder = options.home / "indexes" / work.folder.name / "calibration"
+    with build_index(folder, work, n_threads=options.threads) as index:
+        made_up = index._upkeep.made_up_queries(None, options.threads, n_made_up)
+        queries = {REAL: work.queries[:N_REAL], MADE_UP: made_up}
+        walks = {
+            (kind, k): walked
+            for kind, some in queries.items()
+            for k, walked in zip(DEPTHS, _walks(index, some, options.threads))
+        }
+    return Rehearsed(name, work.n_docs, walks)
+
+
+def _walks(index: Any, queries: Sequence[NDArray[np.float32]], n_threads: int) -> Iterator[Walks]:
+    """For each of DEPTHS."""
+    rehearsal = index._upkeep.rehearsed(index._store.snapshot().model, queries, n_threads)
+    everyone = range(len(queries))
+    for k in DEPTHS:
+        yield Walks(rehearsal.recalls(k, everyone), rehearsal.n_scored(k, everyone))
+
+
+def misses(collections: Sequence[Rehearsed], *, read_off: bool) -> Iterator[Row]:
+    """At each z of REAL_MISSES, the share of the k best that walks miss, and what they score."""
+    for collection in collections:
+        for (kind, k), walks in collection.walks.items():
+            for z, missed in zip(Z, _missed(walks)):
+                interval = mean_interval(missed)
+                yield {
+                    "table": "misses",
+                    **collection.about,
+                    "read_off": read_off,
+                    "kind": kind,
+                    "n_queries": len(missed),
+                    "k": k,
+                    "z": z,
+                    "missed": round(interval.estimate, 5),
+                    "missed_interval": [round(interval.low, 5), round(interval.high, 5)],
+                    "n_scored": round(float(walks.n_scored[:, _step(z)].mean()), 1),
+                }
+
+
+def _missed(walks: Walks) -> Iterator[NDArray[np.float32]]:
+    """(n_queries,) for each z of REAL_MISSES."""
+    return (1 - walks.recalls[:, _step(z)] for z in Z)
+
+
+def _step(z: float) -> int:
+    return int(np.searchsorted(Z_STEPS, z))
+
+
+def floor(read_off: Sequence[Rehearsed], unseen: Rehearsed) -> Iterator[Row]:
+    """What REAL_MISSES says, what it was read off, and what the collection misses that it was not read off."""
+    for k, shipped in zip(DEPTHS, REAL_MISSES):
+        of_each = {c.title: [float(missed.mean()) for missed in _missed(c.walks[REAL, k])] for c in read_off}
+        for z, missed in zip(Z, _missed(unseen.walks[REAL, k])):
+            largest, largest_of = max((of_one[z], title) for title, of_one in of_each.items())
+            interval = mean_interval(missed)
+            yield {
+                "table": "floor",
+                "k": k,
+                "z": z,
+                "largest_missed": round(largest, 5),
+                "largest_of": largest_of,
+                "floor": float(shipped[z]),
+                "unseen_missed": round(interval.estimate, 5),
+                "unseen_interval": [round(interval.low, 5), round(interval.high, 5)],
+                "holds": bool(interval.estimate <= shipped[z]),
+            }
+
+
+def draws(collection: Rehearsed, *, seed: int) -> Iterator[Row]:
+    """What real queries find where calibrations are drawn from the queries made of documents, k = 10."""
+    k = DEPTHS[0]
+    made_up, real = collection.walks[MADE_UP, k].recalls, collection.walks[REAL, k]
+    generator = np.random.default_rng(seed)
+    drawn = [made_up[generator.integers(0, len(made_up), N_CALIBRATION)].mean(axis=0) for _ in range(N_DRAWS)]
+    calibrations = [Calibration(np.stack([recall] * len(DEPTHS))) for recall in drawn]
+    # Beyond the last step everything is scored.
+    found_at = np.append(real.recalls.mean(axis=0), 1.0)
+    scored_at = np.append(real.n_scored.mean(axis=0), collection.n_docs)
+    for promised in PROMISES:
+        chosen = [calibration.z(promised, k) for calibration in calibrations]
+        steps = np.array([len(Z_STEPS) if z is None else _step(z) for z in chosen])
+        found = np.sort(found_at[steps])
+        yield {
+            "table": "draws",
+            **collection.about,
+            "promised": promised,
+            "found": round(float(found.mean()), 4),
+            "found_in_worst": round(float(found[: int(WORST_SHARE * N_DRAWS)].mean()), 4),
+            "n_scored": round(float(scored_at[steps].mean()), 1),
+            "n_scored_p95": round(float(np.percentile(scored_at[steps], 95)), 1),
+            "all_scanned": round(float((steps == len(Z_STEPS)).mean()), 4),
+        }
+
+
+def misses_table(result: Mapping[str, Any]) -> str:
+    """One line a z and one column a collection, for ten hits."""
+    columns = {"z": f"z: {REAL} queries (queries {MADE_UP})"}
+    found: dict[int, dict[str, dict[str, float]]] = {}
+    for row in _of(result, "misses"):
+        if row["k"] == DEPTHS[0]:
+            columns[_title(row)] = _title(row) if row["read_off"] else f"{_title(row)}: not read off"
+            found.setdefault(row["z"], {}).setdefault(_title(row), {})[row["kind"]] = row["missed"]
+    lines = [
+        {"z": z}
+        | {title: f"{missed[REAL]:.4f} ({missed[MADE_UP]:.4f})" for title, missed in of_collections.items()}
+        for z, of_collections in found.items()
+    ]
+    return markdown_table(lines, columns)
+
+
+def _title(about: Row) -> str:
+    return f"{about['collection']}, {about['n_docs']:,}"
+
+
+def floor_table(result: Mapping[str, Any]) -> str:
+    columns = {
+        "k": "hits",
+        "z": "z",
+        "largest_missed": "the largest of five collections",
+        "largest_of": "which",
+        "floor": "the floor",
+        "unseen_missed": f"{UNSEEN.name}, which it was not read off",
+        "unseen_interval": "95 % interval",
+        "holds": "within the floor",
+    }
+    return markdown_table(_of(result, "floor"), columns)
+
+
+def draws_table(result: Mapping[str, Any]) -> str:
+    columns = {
+        "promised": "recall=",
+        "collection": "collection",
+        "n_docs": "documents",
+        "found": "real queries find",
+        "found_in_worst": f"in the worst {WORST_SHARE:.0%} of draws",
+        "n_scored": "documents scored",
+        "n_scored_p95": "in one draw of 20 more than",
+        "all_scanned": "share of draws that scan all",
+    }
+    rows = sorted(_of(result, "draws"), key=lambda row: float(row["promised"]))
+    return markdown_table(rows, columns)
+
+
+def _of(result: Mapping[str, Any], table: str) -> list[Row]:
+    return [row for row in result["rows"] if row["table"] == table]
+
+
+FIGURE = Figure(
+    "calibration",
+    claim="on a collection that no rule was read off, real queries miss no more than the floor says, and recall= is kept",
+    minutes=20,
+    run=run,
+    table=misses_table,
+    views={"floor": floor_table, "draws": draws_table},
+)

@@ -1,0 +1,59 @@
+"""What the figure of calibrations makes of walks that are known."""
+
+import numpy as np
+import pytest
+
+from benchmarks.prefilter.figure_calibration import MADE_UP, REAL, Rehearsed, Walks, draws, floor
+from colsearch.prefilters import DEPTHS, REAL_MISSES, Z_STEPS
+
+N_STEPS = len(Z_STEPS)
+
+
+def walks(*recall_of_each: np.ndarray) -> Walks:
+    """Queries that find these shares, after one document more at each step."""
+    n_scored = np.tile(np.arange(1, N_STEPS + 1), (len(recall_of_each), 1))
+    return Walks(np.array(recall_of_each, np.float32), n_scored)
+
+
+def rehearsed(name: str, real: Walks, made_up: Walks) -> Rehearsed:
+    return Rehearsed(
+        name, 5_000, {(kind, k): w for k in DEPTHS for kind, w in ((REAL, real), (MADE_UP, made_up))}
+    )
+
+
+def test_real_queries_find_what_they_find_at_the_step_that_the_rule_picks() -> None:
+    real = walks(np.linspace(0, 1, N_STEPS), np.zeros(N_STEPS))
+    perfect = walks(np.ones(N_STEPS))
+    rows = list(draws(rehearsed("easy", real, perfect), seed=0))
+    # Where made-up queries miss nothing the floor decides: z = 1.5, 2.5 and 3.75, four steps each, from -1.
+    steps = [10, 14, 19]
+    assert [row["found"] for row in rows] == pytest.approx([step / 36 / 2 for step in steps], abs=1e-4)
+    assert [row["n_scored"] for row in rows] == [row["n_scored_p95"] for row in rows] == [11, 15, 20]
+    assert {row["all_scanned"] for row in rows} == {0}
+
+
+def test_where_no_walk_suffices_all_documents_are_scored_and_all_is_found() -> None:
+    lost = walks(*[np.ones(N_STEPS)] * 3, np.full(N_STEPS, 0.5))
+    rows = {row["promised"]: row for row in draws(rehearsed("hard", lost, lost), seed=0)}
+    assert rows[0.99]["all_scanned"] == 1 and rows[0.99]["n_scored"] == 5_000 and rows[0.99]["found"] == 1
+    # One draw or another of 128 has few enough of the query in four that loses half.
+    assert 0.5 < rows[0.9]["all_scanned"] < 1
+    assert rows[0.9]["found"] == pytest.approx(1 - 0.125 * (1 - rows[0.9]["all_scanned"]), abs=1e-4)
+    assert rows[0.9]["found_in_worst"] == pytest.approx(0.875)
+
+
+def test_the_floor_holds_where_the_other_collection_misses_no_more() -> None:
+    at = np.isin(Z_STEPS, np.arange(9))
+    recalls = np.ones(N_STEPS)
+    recalls[at] = 1 - REAL_MISSES[0]
+    worse = recalls.copy()
+    worse[np.searchsorted(Z_STEPS, 3)] -= 0.01
+    better = walks((1 + recalls) / 2)
+    read_off = [rehearsed("one", better, better), rehearsed("two", walks(recalls), better)]
+    rows = [row for row in floor(read_off, rehearsed("other", walks(worse), better)) if row["k"] == 10]
+    assert [row["largest_missed"] for row in rows] == pytest.approx(REAL_MISSES[0], abs=1e-5)
+    assert {row["largest_of"] for row in rows} == {"two, 5,000"}
+    assert rows[3]["unseen_missed"] == pytest.approx(REAL_MISSES[0, 3] + 0.01, abs=1e-5)
+    assert not rows[3]["holds"]
+    kept = [row["holds"] for row in floor(read_off, rehearsed("other", better, better)) if row["k"] == 10]
+    assert kept == [True] * 9
