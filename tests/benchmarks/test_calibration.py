@@ -24,7 +24,7 @@ def rehearsed(name: str, real: Walks, made_up: Walks) -> Rehearsed:
 def test_real_queries_find_what_they_find_at_the_step_that_the_rule_picks() -> None:
     real = walks(np.linspace(0, 1, N_STEPS), np.zeros(N_STEPS))
     perfect = walks(np.ones(N_STEPS))
-    rows = list(draws(rehearsed("easy", real, perfect), seed=0))
+    rows = [row for row in draws(rehearsed("easy", real, perfect), seed=0) if row["k"] == 10]
     # Where made-up queries miss nothing the floor decides: z = 1.5, 2.5 and 3.75, four steps each, from -1.
     steps = [10, 14, 19]
     assert [row["found"] for row in rows] == pytest.approx([step / 36 / 2 for step in steps], abs=1e-4)
@@ -34,7 +34,8 @@ def test_real_queries_find_what_they_find_at_the_step_that_the_rule_picks() -> N
 
 def test_where_no_walk_suffices_all_documents_are_scored_and_all_is_found() -> None:
     lost = walks(*[np.ones(N_STEPS)] * 3, np.full(N_STEPS, 0.5))
-    rows = {row["promised"]: row for row in draws(rehearsed("hard", lost, lost), seed=0)}
+    found = draws(rehearsed("hard", lost, lost), seed=0)
+    rows = {row["promised"]: row for row in found if row["k"] == 10}
     assert rows[0.99]["all_scanned"] == 1 and rows[0.99]["n_scored"] == 5_000 and rows[0.99]["found"] == 1
     # One draw or another of 128 has few enough of the query in four that loses half.
     assert 0.5 < rows[0.9]["all_scanned"] < 1
