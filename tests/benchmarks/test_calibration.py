@@ -51,10 +51,11 @@ def test_the_floor_holds_where_the_other_collection_misses_no_more() -> None:
     worse[np.searchsorted(Z_STEPS, 3)] -= 0.01
     better = walks((1 + recalls) / 2)
     read_off = [rehearsed("one", better, better), rehearsed("two", walks(recalls), better)]
-    rows = [row for row in floor(read_off, rehearsed("other", walks(worse), better)) if row["k"] == 10]
+    unseen = [rehearsed("other", walks(worse), better), rehearsed("third", better, better)]
+    rows = [row for row in floor(read_off, unseen) if row["k"] == 10]
+    rows, third = rows[:9], rows[9:]
     assert [row["largest_missed"] for row in rows] == pytest.approx(REAL_MISSES[0], abs=1e-5)
     assert {row["largest_of"] for row in rows} == {"two, 5,000"}
-    assert rows[3]["unseen_missed"] == pytest.approx(REAL_MISSES[0, 3] + 0.01, abs=1e-5)
+    assert rows[3]["missed"] == pytest.approx(REAL_MISSES[0, 3] + 0.01, abs=1e-5)
     assert not rows[3]["holds"]
-    kept = [row["holds"] for row in floor(read_off, rehearsed("other", better, better)) if row["k"] == 10]
-    assert kept == [True] * 9
+    assert [row["holds"] for row in third] == [True] * 9
