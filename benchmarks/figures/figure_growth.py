@@ -18,7 +18,7 @@ from benchmarks.protocol import Timed, interleave, mean_interval, recall_with_ti
 from benchmarks.render import markdown_table
 from benchmarks.result import Row
 
-SIZES = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 500_000, 1_000_000)
+SIZES = (1_000, 3_000, 10_000, 30_000, 50_000, 100_000, 300_000, 500_000, 1_000_000)
 N_QUERIES = 100
 # Of a scan of millions of documents, which takes seconds.
 N_TIMED_EXACT = 20
