@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import colsearch_kernels as kernels
-from colsearch.prefilters import LearnedPrefilter, VectorIndex
+from colsearch.prefilters import DocumentCodes, LearnedPrefilter, VectorIndex, stage_bytes
 from colsearch.scorer import Ranking, Scorer, searchable
 from colsearch.store import Container, LiveSegment
 from colsearch.types import F32, I64, Profile
@@ -22,7 +22,7 @@ _REFINED_DEVIATIONS, _REFINED_MORE = 4.0, 6
 class Fronted:
     """Several segments as one list of rows, one row a document; made anew when the segments change.
 
-    In memory: the coarse codes of the prefilter, and 56 bytes of addresses and numbers a document.
+    In memory: the coarse codes of the prefilter, and 64 bytes of addresses and numbers a document.
 
     Attributes:
         files: the prefilter files it was made of.
@@ -35,8 +35,7 @@ class Fronted:
         self._doc_nos = np.concatenate([segment.doc_nos for segment in self._segments])
         self._starts = np.cumsum([0, *(segment.n_docs for segment in self._segments)])
         codes = [
-            file.array("codes", "|u1", (segment.n_docs, prefilter.document_bytes))
-            for file, segment in zip(self.files, self._segments)
+            stored_codes(file, prefilter, segment.n_docs) for file, segment in zip(self.files, self._segments)
         ]
         self._index: VectorIndex = prefilter.index(codes)
         self._documents = kernels.Scattered([scorer.codes(segment) for segment in self._segments])
@@ -146,6 +145,15 @@ class Fronted:
 def prefilter_files(parts: Sequence[LiveSegment]) -> list[Container]:
     """The segments' prefilter files; a segment without one is not among its `parts`."""
     return [part.prefilter for part in parts if part.prefilter is not None]
+
+
+def stored_codes(file: Container, prefilter: LearnedPrefilter, n_docs: int) -> DocumentCodes:
+    """What a prefilter file holds of a segment's documents, verified.
+
+    Raises: DamagedError: also if it is not what the prefilter makes.
+    """
+    widths = zip(DocumentCodes._fields, stage_bytes(prefilter.n_dims))
+    return DocumentCodes(*(file.array(name, "|u1", (n_docs, n_bytes)) for name, n_bytes in widths))
 
 
 def _selection(part: LiveSegment, allowed: I64 | None) -> NDArray[np.bool_] | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from colsearch.fronted import stored_codes
 from colsearch.model_notes import SAMPLE, ModelNotes, fitted_on, usable_model
 from colsearch.planning import scans
 from colsearch.prefilters import (
@@ -16,6 +17,7 @@ from colsearch.prefilters import (
     MIN_DOCS,
     MODEL_META,
     Calibration,
+    DocumentCodes,
     LearnedPrefilter,
     Rehearsal,
     fit,
@@ -28,7 +30,7 @@ from colsearch.prefilters import (
 from colsearch.scorer import Scorer, searchable
 from colsearch.searcher import Searcher
 from colsearch.store import LiveSegment, Model, Snapshot, Store, present_rows
-from colsearch.types import F32, I64, U8, DocId, TokenVectors
+from colsearch.types import F32, I64, DocId, TokenVectors
 from colsearch_kernels import Codes
 
 _log = logging.getLogger(__name__)
@@ -48,7 +50,7 @@ _N_AUDIT = 300
 # Scanning what the prefilter lacks may cost so many cheap scans before a write stops to extend it.
 _URGENT_SCANS = 4.0
 # A prefilter has drifted if walks that kept this recall when it was calibrated keep less by more than the tolerance.
-_CHECKED_RECALL, _TOLERANCE = 0.9825, 0.06
+_CHECKED_RECALL, _TOLERANCE = 0.9825, 0.05
 _SEED = 20260
 # Documents that are read before what was read of them leaves the memory.
 _CODES_AT_ONCE = 1 << 13
@@ -150,12 +152,13 @@ class Upkeep:
 
     def rehearsed(self, model: Model, queries: Sequence[F32], n_threads: int) -> Rehearsal:
         """What walks of these queries would meet, among all that the model's prefilter covers."""
-        rehearsal = Rehearsal(self._searcher.prefilter(model), self._codec, queries, n_threads)
+        prefilter = self._searcher.prefilter(model)
+        rehearsal = Rehearsal(prefilter, self._codec, queries, n_threads)
         for part in self._store.snapshot().parts:
             if part.prefilter is not None:
                 part.segment.verify(None)
                 codes = self._scorer.codes(part.segment)
-                document_codes = part.prefilter.array("codes", "|u1", (codes.n_docs, None))
+                document_codes = stored_codes(part.prefilter, prefilter, codes.n_docs)
                 rehearsal.add(document_codes, codes, _answers(part), part.segment.file.release)
         return rehearsal
 
@@ -221,25 +224,27 @@ class Upkeep:
             part.segment.verify(None)
             codes = self._scorer.codes(part.segment)
             document_codes = self._document_codes(part, model, prefilter, codes, n_threads)
-            self._store.put_prefilter(part.segment.name, model, {"codes": document_codes})
+            self._store.put_prefilter(part.segment.name, model, document_codes._asdict())
             if rehearsal is not None:
                 rehearsal.add(document_codes, codes, _answers(part), part.segment.file.release)
 
     def _document_codes(
         self, part: LiveSegment, model: str, prefilter: LearnedPrefilter, codes: Codes, n_threads: int
-    ) -> U8:
-        """(n_docs, n) uint8; rows that a merge carried over are not computed again."""
-        document_codes = np.zeros((codes.n_docs, prefilter.document_bytes), np.uint8)
+    ) -> DocumentCodes:
+        """Of all documents of a segment; rows that a merge carried over are not computed again."""
+        document_codes = DocumentCodes.zeros(codes.n_docs, prefilter.n_dims)
         carried = part.partial_prefilter
         if carried is not None and carried.meta["model"] == model:
             present = present_rows(carried, codes.n_docs)
-            document_codes[present] = carried.array("codes", "|u1", document_codes.shape)[present]
+            for all_rows, known in zip(document_codes, stored_codes(carried, prefilter, codes.n_docs)):
+                all_rows[present] = known[present]
         else:
             present = np.zeros(codes.n_docs, bool)
         missing = np.flatnonzero(~present)
         for first in range(0, len(missing), _CODES_AT_ONCE):
             block = missing[first : first + _CODES_AT_ONCE]
-            document_codes[block] = prefilter.document_codes(codes, block, n_threads)
+            for all_rows, new in zip(document_codes, prefilter.document_codes(codes, block, n_threads)):
+                all_rows[block] = new
             part.segment.file.release()
         return document_codes
 

@@ -3,6 +3,7 @@
 from colsearch.prefilters.calibration import DEPTHS, REAL_MISSES, Z_STEPS, Calibration, Rehearsal
 from colsearch.prefilters.fitting import MIN_DOCS, fit
 from colsearch.prefilters.learned import MODEL_META, LearnedPrefilter
+from colsearch.prefilters.quantizer import DocumentCodes, stage_bytes
 from colsearch.prefilters.sampling import gather, join, reworded_runs, token_runs, word_runs
 from colsearch.prefilters.vector_index import VectorIndex
 
@@ -13,6 +14,7 @@ __all__ = [
     "REAL_MISSES",
     "Z_STEPS",
     "Calibration",
+    "DocumentCodes",
     "LearnedPrefilter",
     "Rehearsal",
     "VectorIndex",
@@ -20,6 +22,7 @@ __all__ = [
     "gather",
     "join",
     "reworded_runs",
+    "stage_bytes",
     "token_runs",
     "word_runs",
 ]

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 import colsearch_kernels as kernels
 from colsearch.codecs import RotatedCodec
 from colsearch.prefilters.learned import LearnedPrefilter
-from colsearch.types import F32, I64, U8
+from colsearch.prefilters.quantizer import DocumentCodes
+from colsearch.types import F32, I64
 from colsearch_kernels.lazy import lazy
 
 # Numbers of hits for which it is measured; others use the nearest above, or the last.
@@ -118,7 +119,7 @@ class Rehearsal:
 
     def add(
         self,
-        document_codes: U8,
+        document_codes: DocumentCodes,
         codes: kernels.Codes,
         among: NDArray[np.bool_],
         release: Callable[[], None] = lambda: None,

@@ -20,14 +20,14 @@ from threadpoolctl import threadpool_limits
 import colsearch_kernels as kernels
 from colsearch.errors import DamagedError
 from colsearch.prefilters.features import token_features
-from colsearch.prefilters.quantizer import Quantizer, row_bytes
+from colsearch.prefilters.quantizer import DocumentCodes, Quantizer, stage_bytes
 from colsearch.prefilters.vector_index import VectorIndex
-from colsearch.types import F32, I64, U8
+from colsearch.types import F32, I64
 from colsearch_kernels.codes import QUERY_MAX
 from colsearch_kernels.lazy import lazy
 
 # What the arrays of a model are; one that says otherwise is made anew.
-MODEL_META = {"kind": "learned prefilter", "version": 2}
+MODEL_META = {"kind": "learned prefilter", "version": 3}
 # Documents embedded at once, and probes: what stays in the second-level cache while documents pass by.
 _BLOCK_DOCS, _BLOCK_PROBES = 1024, 1024
 
@@ -61,7 +61,7 @@ class LearnedPrefilter:
     @property
     def document_bytes(self) -> int:
         """Of a document's codes."""
-        return row_bytes(self.n_dims)
+        return sum(stage_bytes(self.n_dims))
 
     @lazy
     def _query_vectors(self) -> kernels.QueryVectors:
@@ -87,15 +87,15 @@ class LearnedPrefilter:
                 vectors += maxima @ self.solver[block]
         return vectors
 
-    def document_codes(self, codes: kernels.Codes, ordinals: I64, n_threads: int) -> U8:
-        """(n, document_bytes) uint8, what is stored of these documents."""
+    def document_codes(self, codes: kernels.Codes, ordinals: I64, n_threads: int) -> DocumentCodes:
+        """What is stored of these documents."""
         blocks = [
             self.quantizer.encode(self.embed_documents(codes, block, n_threads))
             for block in np.array_split(ordinals, max(-(-len(ordinals) // _BLOCK_DOCS), 1))
         ]
-        return np.concatenate(blocks)
+        return DocumentCodes.joined(blocks)
 
-    def index(self, document_codes: Sequence[U8]) -> VectorIndex:
+    def index(self, document_codes: Sequence[DocumentCodes]) -> VectorIndex:
         """What finds candidates among the documents of several segments."""
         return VectorIndex(document_codes, self.quantizer, self.n_dims)
 
@@ -112,8 +112,9 @@ class LearnedPrefilter:
             "probe_means": self.probe_means,
             "solver": self.solver,
             "coarse": self.quantizer.coarse,
-            "residual": self.quantizer.residual,
-            "rest": self.quantizer.rest,
+            "middle": self.quantizer.middle,
+            "fine": self.quantizer.fine,
+            "others": self.quantizer.others,
         }
 
     @classmethod
@@ -138,8 +139,9 @@ class LearnedPrefilter:
             "probe_means": (n_probes,),
             "solver": (n_probes, n_dims),
             "coarse": (16, 4),
-            "residual": (16, 2),
-            "rest": (16, 2),
+            "middle": (16, 2),
+            "fine": (16, 4),
+            "others": (16, 2),
         }
         for key, shape in shapes.items():
             dtype = np.uint8 if key in ("landmarks", "projection", "probes") else np.float32
@@ -167,7 +169,7 @@ class LearnedPrefilter:
             probes=probes,
             probe_means=arrays["probe_means"],
             solver=arrays["solver"],
-            quantizer=Quantizer(arrays["coarse"], arrays["residual"], arrays["rest"]),
+            quantizer=Quantizer(*(arrays[name] for name in ("coarse", "middle", "fine", "others"))),
         )
 
 

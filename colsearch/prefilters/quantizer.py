@@ -1,7 +1,8 @@
-"""Document vectors as 4-bit product codes in two stages: coarse ones that are scanned, fine ones that are looked up."""
+"""Document vectors as 4-bit product codes in stages: coarse ones that are scanned, fine ones that are looked up."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -9,67 +10,88 @@ from threadpoolctl import threadpool_limits
 from colsearch.types import F32, U8
 
 _N_CENTROIDS = 16
-# Dims that share a code: one bit a dim where all documents are scanned, two where a few thousand are looked up.
-_COARSE_GROUP, _FINE_GROUP = 4, 2
+# Dims that share a code: one bit a dim, or two.
+_COARSE_GROUP, _GROUP = 4, 2
 # Vectors that one set of centroids is learnt from.
 _TRAINING_POINTS = 1024
 
 
+class DocumentCodes(NamedTuple):
+    """Of n documents.
+
+    Attributes:
+        coarse: (n, n_bytes) uint8, of the first dims, the strongest; these are scanned.
+        middle: (n, n_bytes) uint8, of what the coarse ones leave of these dims.
+        fine: (n, n_bytes) uint8, of what both leave of them, then of the other dims.
+    """
+
+    coarse: U8
+    middle: U8
+    fine: U8
+
+    @classmethod
+    def zeros(cls, n_docs: int, n_dims: int) -> "DocumentCodes":
+        return cls(*(np.zeros((n_docs, n_bytes), np.uint8) for n_bytes in stage_bytes(n_dims)))
+
+    @classmethod
+    def joined(cls, parts: Sequence["DocumentCodes"]) -> "DocumentCodes":
+        return cls(*(np.concatenate(stage) for stage in zip(*parts)))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Quantizer:
-    """Three sets of 16 centroids, each shared by all groups of its dims, which balance and rotation make alike.
+    """Four sets of 16 centroids, each shared by all groups of its dims, which balance and rotation make alike.
 
-    The first dims, the strongest, are coded twice: coarsely, then what that leaves. The others are coded once.
+    The first dims, the strongest, are coded three times, each time what was left. The others are coded once.
 
     Attributes:
         coarse: (16, 4) float32, of the first dims.
-        residual: (16, 2), of the same dims less their coarse centroids.
-        rest: (16, 2), of the other dims.
+        middle: (16, 2), of the same dims less their coarse centroids.
+        fine: (16, 4), of what that leaves.
+        others: (16, 2), of the other dims.
 
     Source: Jégou et al. 2011 (product codes), Chen et al. 2010 (residuals of a first quantizer).
     """
 
     coarse: F32
-    residual: F32
-    rest: F32
+    middle: F32
+    fine: F32
+    others: F32
 
     @classmethod
     def train(cls, vectors: F32) -> "Quantizer":
         """From (n, n_dims) float32 vectors whose dims are balanced, the strongest first."""
         n_coarse = coarse_dims(vectors.shape[1])
-        first, rest = vectors[:, :n_coarse], vectors[:, n_coarse:]
+        first, others = vectors[:, :n_coarse], _train(vectors[:, n_coarse:], _GROUP)
         coarse = _train(first, _COARSE_GROUP)
-        return cls(coarse, _train(first - _rounded(first, coarse)[1], _FINE_GROUP), _train(rest, _FINE_GROUP))
+        left = first - _rounded(first, coarse)[1]
+        middle = _train(left, _GROUP)
+        left -= _rounded(left, middle)[1]
+        return cls(coarse, middle, _train(left, _COARSE_GROUP), others)
 
-    def encode(self, vectors: F32) -> U8:
-        """(n, row_bytes(n_dims)) uint8: coarse codes, then those of the residuals, then those of the rest."""
+    def encode(self, vectors: F32) -> DocumentCodes:
+        """Codes of (n, n_dims) vectors."""
         n_coarse = coarse_dims(vectors.shape[1])
-        codes, rounded = _rounded(vectors[:, :n_coarse], self.coarse)
-        residual, _ = _rounded(vectors[:, :n_coarse] - rounded, self.residual)
-        rest, _ = _rounded(vectors[:, n_coarse:], self.rest)
-        return np.concatenate([codes, residual, rest], axis=1)
-
-    def fine_centroids(self, n_dims: int) -> F32:
-        """(n_fine_codes, 16, 2) float32, what the fine codes stand for: residuals first, then the rest."""
-        n_residual = coarse_dims(n_dims) // _FINE_GROUP
-        of_codes = [self.residual[None]] * n_residual + [self.rest[None]] * (
-            n_dims // _FINE_GROUP - n_residual
-        )
-        return np.concatenate(of_codes)
+        first = vectors[:, :n_coarse]
+        coarse, rounded = _rounded(first, self.coarse)
+        left = first - rounded
+        middle, rounded = _rounded(left, self.middle)
+        left -= rounded
+        fine, _ = _rounded(left, self.fine)
+        others, _ = _rounded(vectors[:, n_coarse:], self.others)
+        return DocumentCodes(coarse, middle, np.concatenate([fine, others], axis=1))
 
 
 def coarse_dims(n_dims: int) -> int:
-    """How many dims have coarse codes: two thirds, in whole 32-bit words of codes."""
-    return max(n_dims * 2 // 3 // 32, 1) * 32
+    """How many dims have coarse codes: a third, in whole 32-bit words of codes."""
+    return max(n_dims // 3 // 32, 1) * 32
 
 
-def coarse_bytes(n_dims: int) -> int:
-    return coarse_dims(n_dims) // (2 * _COARSE_GROUP)
-
-
-def row_bytes(n_dims: int) -> int:
-    """Of a document: 256 at 768 dims."""
-    return coarse_bytes(n_dims) + n_dims // (2 * _FINE_GROUP)
+def stage_bytes(n_dims: int) -> tuple[int, int, int]:
+    """Of a document's codes, coarse, middle and fine: 32, 64 and 160 at 768 dims."""
+    n_coarse = coarse_dims(n_dims)
+    coarse, middle = n_coarse // (2 * _COARSE_GROUP), n_coarse // (2 * _GROUP)
+    return coarse, middle, coarse + (n_dims - n_coarse) // (2 * _GROUP)
 
 
 def whole_dims(n_dims: int) -> int:

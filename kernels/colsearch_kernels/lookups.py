@@ -10,7 +10,8 @@ from colsearch_kernels.native import Kernel
 from colsearch_kernels.scoring import checked_ordinals
 from colsearch_kernels.tiers import LANES
 
-_look_up, _take_by_keys = Kernel("lookups.look_up"), Kernel("ordering.take_by_keys")
+_fill_tables, _look_up = Kernel("lookups.fill_tables"), Kernel("lookups.look_up")
+_take_by_keys = Kernel("ordering.take_by_keys")
 
 
 class Lookups:
@@ -19,11 +20,12 @@ class Lookups:
     Args:
         parts: (n_rows, n_bytes) uint8 each, two codes a byte, the low half first; whole 32-bit words a row. Each
             row lies end to end; rows may lie apart, and in a memory map.
-        centroids: (2 * n_bytes, 16, 2) float32, for each code and value the two numbers that it stands for.
+        centroids: (n_codes, 16, n) float32 for the first codes of a row, then for the next ones, and so on: for each
+            code and value the n numbers that it stands for.
     Raises: KernelInputError.
     """
 
-    def __init__(self, parts: Sequence[U8], centroids: F32) -> None:
+    def __init__(self, parts: Sequence[U8], centroids: Sequence[F32]) -> None:
         widths = {part.shape[1] for part in parts if part.ndim == 2}
         if len(widths) != 1 or any(part.dtype != np.uint8 or part.ndim != 2 for part in parts):
             raise KernelInputError("codes must be 2-d uint8 arrays with rows of one length")
@@ -32,18 +34,22 @@ class Lookups:
             raise KernelInputError(f"a row must be whole 32-bit words, not {self.n_bytes} bytes")
         if any(part.strides[1] != 1 for part in parts if len(part)):
             raise KernelInputError("the codes of a row must lie end to end")
-        self.n_dims = 4 * self.n_bytes
-        if centroids.dtype != np.float32 or centroids.shape != (2 * self.n_bytes, 16, 2):
-            raise KernelInputError(
-                f"centroids must be float32 ({2 * self.n_bytes}, 16, 2), not {centroids.dtype} {centroids.shape}"
-            )
+        for some in centroids:
+            if some.dtype != np.float32 or some.ndim != 3 or some.shape[1] != 16 or not some.shape[2]:
+                raise KernelInputError(
+                    f"centroids must be float32 (n_codes, 16, n), not {some.dtype} {some.shape}"
+                )
+        n_codes = sum(len(some) for some in centroids)
+        if n_codes != 2 * self.n_bytes:
+            raise KernelInputError(f"there are centroids of {n_codes} codes, for {2 * self.n_bytes}")
+        self.n_dims = sum(len(some) * some.shape[2] for some in centroids)
         # Keeps the memory of the addresses alive.
         self._parts = tuple(parts)
         self._addresses = np.concatenate(
             [address(part) + np.arange(len(part)) * part.strides[0] for part in parts]
         )
-        # The first numbers of a code's 16 values side by side, then the second ones.
-        self._centroids = np.array(centroids.transpose(0, 2, 1), order="C")
+        # The first numbers of a code's 16 values side by side, then the second ones, and so on.
+        self._centroids = [np.array(some.transpose(0, 2, 1), order="C") for some in centroids]
 
     def __len__(self) -> int:
         return len(self._addresses)
@@ -69,10 +75,14 @@ class Lookups:
         keys, found, sums = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.float32)
         tables = np.empty((2 * self.n_bytes, 16), np.float32)
         words = np.empty((self.n_bytes // 4, LANES), np.int32)
+        dim, table = address(query), address(tables)
+        for some in self._centroids:
+            n_codes, dims_per_code, _ = some.shape
+            _fill_tables(dim, address(some), n_codes, dims_per_code, table)
+            dim, table = dim + 4 * n_codes * dims_per_code, table + 64 * n_codes
         _look_up(
-            address(self._addresses), address(rows), n, self.n_bytes // 4, address(query),
-            address(self._centroids), address(products), address(tables), address(words), address(found),
-            address(sums), address(keys),
+            address(self._addresses), address(rows), n, self.n_bytes // 4, address(products), address(tables),
+            address(words), address(found), address(sums), address(keys),
         )  # fmt: skip
         # NumPy sorts in lanes, which compiled loops do not.
         keys.sort()

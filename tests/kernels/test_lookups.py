@@ -13,11 +13,12 @@ from colsearch_kernels import KernelInputError, Lookups
     n_parts=st.integers(1, 3),
     n_words=st.integers(1, 40),
     skipped=st.sampled_from([0, 4, 13]),
+    n_dims=st.lists(st.integers(1, 5), min_size=1, max_size=3),
     n=st.integers(0, 70),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_products_are_those_with_what_the_codes_stand_for(
-    n_parts: int, n_words: int, skipped: int, n: int, seed: int
+    n_parts: int, n_words: int, skipped: int, n_dims: list[int], n: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     wholes = [
@@ -27,12 +28,19 @@ def test_products_are_those_with_what_the_codes_stand_for(
     for whole in wholes:
         whole.flags.writeable = False
     parts = [whole[:, skipped:] for whole in wholes]
-    centroids = rng.standard_normal((8 * n_words, 16, 2)).astype(np.float32)
-    query = rng.standard_normal(16 * n_words).astype(np.float32)
+    # Some of the codes stand for one number, others for more.
+    bounds = np.sort(rng.integers(0, 8 * n_words + 1, len(n_dims) - 1))
+    sizes = np.diff([0, *bounds, 8 * n_words])
+    centroids = [rng.standard_normal((size, 16, n)).astype(np.float32) for size, n in zip(sizes, n_dims)]
+    query = rng.standard_normal(int(sizes @ n_dims)).astype(np.float32)
     codes = np.concatenate(parts)
     rows, products = rng.integers(0, len(codes), n), rng.standard_normal(n).astype(np.float32)
     halves = np.stack([codes & 15, codes >> 4], axis=2).reshape(len(codes), -1)
-    decoded = centroids[np.arange(8 * n_words), halves].reshape(len(codes), -1)
+    named = [
+        some[np.arange(len(some)), own].reshape(len(codes), -1)
+        for some, own in zip(centroids, np.split(halves, bounds, axis=1))
+    ]
+    decoded = np.concatenate(named, axis=1)
     expected = (decoded.astype(np.float64) @ query)[rows] + products
     lookups = Lookups(parts, centroids)
     assert len(lookups) == len(codes)
@@ -48,7 +56,7 @@ def test_products_are_those_with_what_the_codes_stand_for(
 
 def test_what_does_not_fit_is_refused() -> None:
     codes, centroids = np.zeros((3, 8), np.uint8), np.zeros((16, 16, 2), np.float32)
-    lookups = Lookups([codes], centroids)
+    lookups = Lookups([codes], [centroids])
     rows, products, query = np.zeros(1, np.int64), np.zeros(1, np.float32), np.zeros(32, np.float32)
     with pytest.raises(KernelInputError, match=r"documents 0\.\.2"):
         lookups.best_first(rows + 3, products, query)
@@ -58,9 +66,12 @@ def test_what_does_not_fit_is_refused() -> None:
         lookups.best_first(rows, np.zeros(2, np.float32), query)
     with pytest.raises(KernelInputError, match=r"query must be contiguous float32 \(32,\)"):
         lookups.best_first(rows, products, np.zeros(64, np.float32)[::2])
-    for bad in (centroids[:8], centroids.astype(np.float64), centroids[:, :, 0]):
-        with pytest.raises(KernelInputError, match=r"centroids must be float32 \(16, 16, 2\)"):
-            Lookups([codes], bad)
+    for bad in (centroids.astype(np.float64), centroids[:, :, 0], centroids[:, :, :0], centroids[:, :8]):
+        with pytest.raises(KernelInputError, match=r"centroids must be float32 \(n_codes, 16, n\)"):
+            Lookups([codes], [bad])
+    for several in ([centroids[:8]], [centroids, centroids[:1]], []):
+        with pytest.raises(KernelInputError, match=r"centroids of \d+ codes, for 16"):
+            Lookups([codes], several)
     for parts in (
         [codes[:, :6]],
         [codes.astype(np.int8)],
@@ -70,4 +81,4 @@ def test_what_does_not_fit_is_refused() -> None:
         [],
     ):
         with pytest.raises(KernelInputError):
-            Lookups(parts, centroids)
+            Lookups(parts, [centroids])

@@ -16,7 +16,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A prefilter for thousands of tokens, fitted in a second."""
     monkeypatch.setattr(planning, "CHEAP_SCAN_NS", 5e4)
     monkeypatch.setattr("colsearch.upkeep._MIN_SEGMENT_TOKENS", 1000)
-    for name, value in {"N_PROBES": 1024, "N_LANDMARKS": 256, "N_DIMS": 256}.items():
+    for name, value in {"N_PROBES": 1024, "N_LANDMARKS": 256, "N_DIMS": 320}.items():
         monkeypatch.setattr(fitting, name, value)
     yield
 

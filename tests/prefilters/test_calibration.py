@@ -93,9 +93,9 @@ def test_a_replay_meets_what_a_walk_meets(fitted: Fitted, z: float, monkeypatch:
 
 def test_what_lies_beyond_the_candidates_counts(fitted: Fitted, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_N_CANDIDATES", "_N_DEEP"):
-        monkeypatch.setattr(calibration, name, 1_500)
+        monkeypatch.setattr(calibration, name, 1_000)
     measured = rehearsed(fitted).recalls(10, range(N_QUERIES))[:, -1].mean()
-    true = walked_share(fitted, 1_500, 10, 8.0)
+    true = walked_share(fitted, 1_000, 10, 8.0)
     # Among themselves, the candidates hold all of the ten best.
     assert 0.7 < true < 0.96
     assert measured == pytest.approx(true, abs=0.03)

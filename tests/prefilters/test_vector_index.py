@@ -1,14 +1,16 @@
 """FAISS over product codes against a plain product with the decoded vectors."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from colsearch.prefilters.balancing import balanced_basis
 from colsearch.prefilters.quantizer import (
+    DocumentCodes,
     Quantizer,
-    coarse_bytes,
     coarse_dims,
-    row_bytes,
+    stage_bytes,
     whole_dims,
 )
 from colsearch.prefilters.vector_index import VectorIndex
@@ -22,11 +24,19 @@ def named(codes: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     return centroids[halves].reshape(len(codes), -1)
 
 
-def decoded(codes: np.ndarray, quantizer: Quantizer) -> np.ndarray:
-    n_coarse, n_bytes = coarse_dims(N_DIMS), coarse_bytes(N_DIMS)
-    end = n_bytes + n_coarse // 4
-    first = named(codes[:, :n_bytes], quantizer.coarse) + named(codes[:, n_bytes:end], quantizer.residual)
-    return np.concatenate([first, named(codes[:, end:], quantizer.rest)], axis=1)
+def decoded(codes: DocumentCodes, quantizer: Quantizer) -> np.ndarray:
+    """(n, N_DIMS), of all stages."""
+    end = stage_bytes(N_DIMS)[0]
+    first = (
+        named(codes.coarse, quantizer.coarse)
+        + named(codes.middle, quantizer.middle)
+        + named(codes.fine[:, :end], quantizer.fine)
+    )
+    return np.concatenate([first, named(codes.fine[:, end:], quantizer.others)], axis=1)
+
+
+def slices(codes: DocumentCodes, *bounds: int) -> list[DocumentCodes]:
+    return [DocumentCodes(*(stage[a:b] for stage in codes)) for a, b in pairwise(bounds)]
 
 
 @pytest.fixture(scope="module")
@@ -37,49 +47,88 @@ def vectors() -> np.ndarray:
 def test_codes_name_the_nearest_centroids_and_then_those_of_what_is_left(vectors: np.ndarray) -> None:
     quantizer = Quantizer.train(vectors)
     codes = quantizer.encode(vectors)
-    assert codes.shape == (3000, row_bytes(N_DIMS)) and row_bytes(N_DIMS) == 8 + 16 + 8
     n_coarse = coarse_dims(N_DIMS)
-    assert n_coarse == 64
+    assert n_coarse == 32 and stage_bytes(N_DIMS) == (4, 8, 4 + 16)
+    assert [stage.shape for stage in codes] == [(3000, n_bytes) for n_bytes in stage_bytes(N_DIMS)]
 
     def nearest(side: np.ndarray, centroids: np.ndarray) -> np.ndarray:
         groups = side.reshape(len(side), -1, 1, centroids.shape[1])
         return centroids[np.square(groups - centroids).sum(-1).argmin(-1)].reshape(side.shape)
 
-    coarse = nearest(vectors[:, :n_coarse], quantizer.coarse)
-    residual = nearest(vectors[:, :n_coarse] - coarse, quantizer.residual)
-    rest = nearest(vectors[:, n_coarse:], quantizer.rest)
-    np.testing.assert_allclose(
-        decoded(codes, quantizer), np.concatenate([coarse + residual, rest], 1), atol=1e-6
-    )
+    rounded = np.zeros((3000, n_coarse), np.float32)
+    for centroids in (quantizer.coarse, quantizer.middle, quantizer.fine):
+        rounded += nearest(vectors[:, :n_coarse] - rounded, centroids)
+    others = nearest(vectors[:, n_coarse:], quantizer.others)
+    np.testing.assert_allclose(decoded(codes, quantizer), np.concatenate([rounded, others], 1), atol=1e-5)
 
 
 def test_search_is_the_best_of_the_products_with_what_is_stored(vectors: np.ndarray) -> None:
     quantizer = Quantizer.train(vectors)
     codes = quantizer.encode(vectors)
-    index = VectorIndex([codes[:1000], codes[1000:1000], codes[1000:]], quantizer, N_DIMS)
+    index = VectorIndex(slices(codes, 0, 1000, 1000, 3000), quantizer, N_DIMS)
     query = np.random.default_rng(1).standard_normal(N_DIMS, np.float32)
     true = decoded(codes, quantizer) @ query
     rows, products = index.search(query, 3000)
     assert sorted(rows) == list(range(3000)) and (np.diff(products) <= 0).all()
     # FAISS sums bytes, so coarse products are right to about a hundredth of their range; fine ones are exact.
     np.testing.assert_allclose(products, true[rows], atol=0.02 * np.ptp(true))
-    # The best by coarse codes alone, in the order of all codes.
-    coarse = named(codes[:, : coarse_bytes(N_DIMS)], quantizer.coarse) @ query[: coarse_dims(N_DIMS)]
-    rows, products = index.search(query, 200)
-    assert coarse[rows].min() >= np.sort(coarse)[-200] - 0.04 * np.ptp(coarse)
+    # Of about twice as many by coarse codes alone, the best half by the middle ones too, in the order of all.
+    n_coarse = coarse_dims(N_DIMS)
+    coarse = named(codes.coarse, quantizer.coarse) @ query[:n_coarse]
+    rows, products = index.search(query, 100)
+    assert len(rows) == 100 and (np.diff(products) <= 0).all()
     np.testing.assert_allclose(products, true[rows], atol=0.02 * np.ptp(true))
+    assert coarse[rows].min() >= np.sort(coarse)[-400] - 0.04 * np.ptp(coarse)
+    strongest = coarse + named(codes.middle, quantizer.middle) @ query[:n_coarse]
+    found = np.argsort(-coarse)[:130]
+    kept = found[np.argsort(-strongest[found])[:60]]
+    assert np.isin(kept, rows).mean() > 0.95
     among = np.zeros(3000, bool)
     among[5::97] = True
     rows, _ = index.search(query, 3000, among)
     assert sorted(rows) == list(range(5, 3000, 97))
+    rows, products = index.search(query, 10, np.zeros(3000, bool))
+    assert len(rows) == len(products) == 0
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.01])
+def test_a_sample_says_how_good_documents_must_be(share: float) -> None:
+    rng = np.random.default_rng(2)
+    vectors = rng.standard_normal((40_000, N_DIMS), np.float32)
+    quantizer = Quantizer.train(vectors[:4000])
+    codes = quantizer.encode(vectors)
+    index = VectorIndex(slices(codes, 0, 7, 30_000, 40_000), quantizer, N_DIMS)
+    among = None if share == 1 else rng.random(40_000) < share
+    n_found = []
+    for query in rng.standard_normal((30, N_DIMS), np.float32):
+        rows, _ = index._found(query[: coarse_dims(N_DIMS)], 500, among)
+        assert among is None or among[rows].all()
+        n_found.append(len(rows))
+        rows, _ = index.search(query, 500, among)
+        assert len(rows) == len(np.unique(rows)) == min(500, 40_000 if among is None else among.sum())
+    allowed = 40_000 if among is None else int(among.sum())
+    if allowed < 1000:
+        assert set(n_found) == {allowed}
+    else:
+        assert 800 < np.mean(n_found) < 1250 and np.std(n_found) > 0
+
+
+def test_documents_that_are_alike_are_found_as_often_as_they_are_wanted(vectors: np.ndarray) -> None:
+    quantizer = Quantizer.train(vectors)
+    alike = np.concatenate([np.repeat(vectors[:1], 20_000, axis=0), vectors])
+    for many in (alike, alike[:20_000]):
+        index = VectorIndex([quantizer.encode(many)], quantizer, N_DIMS)
+        for query in (vectors[0], -vectors[0], vectors[1]):
+            rows, products = index.search(query, 200)
+            assert len(np.unique(rows)) == 200 and (np.diff(products) <= 0).all()
 
 
 @pytest.mark.parametrize("n_dims", [1, 47, 48, 100, 767, 768, 1024])
 def test_every_row_of_codes_is_whole_words(n_dims: int) -> None:
     whole = whole_dims(n_dims)
     assert whole % 16 == 0 and coarse_dims(whole) < whole and (n_dims < 48 or n_dims - 16 < whole <= n_dims)
-    assert coarse_bytes(whole) % 4 == 0 and (row_bytes(whole) - coarse_bytes(whole)) % 4 == 0
-    assert row_bytes(768) == 256
+    assert all(n_bytes % 4 == 0 for n_bytes in stage_bytes(whole))
+    assert stage_bytes(768) == (32, 64, 160)
 
 
 def test_the_balanced_basis_keeps_products_and_quantizes_better() -> None:

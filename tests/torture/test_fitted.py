@@ -268,7 +268,7 @@ def traces(index: ColIndex, id: str) -> list[bytes]:
     rows = range(*live.segment.offsets[ordinal : ordinal + 2].tolist())
     found += [plane[row].tobytes() for plane in live.segment.planes for row in rows]
     if live.prefilter is not None:
-        found.append(live.prefilter.rows("codes")[ordinal].tobytes())
+        found.append(live.prefilter.rows("fine")[ordinal].tobytes())
     return found
 
 

@@ -74,17 +74,6 @@ _lanes = emit.emitted(_sums_of_lanes if _IN_LANES else _nothing)
 
 
 @subroutine
-def _fill_tables(query, centroids, n_codes, tables):
-    """For each code and value, the product of what it stands for with the query's two dims."""
-    for code in range(n_codes):
-        first, second = read_f32(query, 2 * code), read_f32(query, 2 * code + 1)
-        for value in range(16):
-            at = 32 * code + value
-            product = first * read_f32(centroids, at) + second * read_f32(centroids, at + 16)
-            write_f32(tables, 16 * code + value, product)
-
-
-@subroutine
 def _sum_up(addresses, n, n_words, tables, words, sums):
     """sums[i] of what the codes at addresses[i] name in the tables."""
     n_bytes = 4 * n_words
@@ -104,11 +93,22 @@ def _sum_up(addresses, n, n_words, tables, words, sums):
         write_f32(sums, i, (s0 + s1) + (s2 + s3))
 
 
-def look_up(
-    all_addresses, rows, n, n_words, query, centroids, products, tables, words, addresses, sums, keys
-):  # fmt: skip
-    """keys[i] of the sum of products[i] and what the query gives with row number rows[i]; the rest is scratch."""
-    _fill_tables(query, centroids, 8 * n_words, tables)
+def fill_tables(query, centroids, n_codes, n_dims, tables):
+    """For each code and value, the product of what it stands for with the query's n_dims dims of that code."""
+    for code in range(n_codes):
+        table, first = 16 * code, n_dims * code
+        of_query = read_f32(query, first)
+        for value in range(16):
+            write_f32(tables, table + value, of_query * read_f32(centroids, 16 * first + value))
+        for dim in range(first + 1, first + n_dims):
+            of_query = read_f32(query, dim)
+            for value in range(16):
+                product = of_query * read_f32(centroids, 16 * dim + value)
+                write_f32(tables, table + value, read_f32(tables, table + value) + product)
+
+
+def look_up(all_addresses, rows, n, n_words, products, tables, words, addresses, sums, keys):
+    """keys[i] of the sum of products[i] and what row number rows[i] names in the tables; the rest is scratch."""
     for i in range(n):
         write_i64(addresses, i, read_i64(all_addresses, read_i64(rows, i)))
     _sum_up(addresses, n, n_words, tables, words, sums)
