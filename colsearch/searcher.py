@@ -20,7 +20,7 @@ from colsearch.types import F32, I64, Hit, Hits, Profile
 from colsearch_kernels.pool import run
 
 # Candidates fetched at first, for each hit at least; and how many times as many where that is not enough.
-_FIRST_PER_HIT, _MORE = 32, 8
+_FIRST_PER_HIT, _MORE = 20, 8
 # Tokens that a token costs to scan whose document is read without its neighbours.
 _APART = 2
 
@@ -182,7 +182,7 @@ class Searcher:
         with profile.stage("prefilter"):
             documents = self._fronted_by(prefilter, fronted)
         # How many hold a query's best grows about like the root; the further a walk goes, the more it needs.
-        n = max(int((2 + 2 * z) * documents.n_docs**0.5), _FIRST_PER_HIT * request.k)
+        n = max(int((1.5 + 1.5 * z) * documents.n_docs**0.5), _FIRST_PER_HIT * request.k)
         # Beyond half of all documents, a scan costs no more.
         most = documents.n_docs // 2
         while True:

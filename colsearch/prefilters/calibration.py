@@ -33,12 +33,12 @@ REAL_MISSES = np.array(
 # Candidates that are replayed, of every query and of every other one; only these are asked for 100 hits, since
 # .995 of them take more than 4,096 candidates of 30,000 documents.
 _N_CANDIDATES, _N_DEEP = 2048, 8192
-# Where there are very many documents, as many candidates as the longest walk fetches at first.
+# Where there are very many documents, more candidates than the longest walk fetches at first.
 _PER_ROOT = 18.0
 # Beyond the candidates lie documents whose coarse codes err: of those found by looking so many times as far, the
 # best by all their codes are scored. Of the rest, one document in so many is scored and stands for all of them;
 # fewer than the hits of any depth, so that a single miss counts as it should.
-_FURTHER, _N_PASSED_OVER = 4, 256
+_FURTHER, _N_PASSED_OVER = 3, 256
 _STANDS_FOR = 8
 # Queries that are scored together, and documents that are read before what was read of them leaves the memory.
 _AT_ONCE, _DOCS_AT_ONCE = 16, 4096

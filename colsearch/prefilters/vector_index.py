@@ -17,7 +17,7 @@ from colsearch.prefilters.quantizer import (
 from colsearch.types import F32, I64, U8
 
 # Documents that FAISS finds by their coarse codes, for each that is wanted.
-_FOUND = 2
+_FOUND = 3
 # FAISS is asked for documents above a product: the n best of hundreds of thousands take it a third longer. The product
 # is read off a sample of documents, so many for the root of their number.
 _SAMPLE_PER_ROOT = 4
@@ -62,7 +62,7 @@ class VectorIndex:
         )
 
     def search(self, query: F32, n: int, among: NDArray[np.bool_] | None = None) -> tuple[I64, F32]:
-        """The n best of twice as many or so by their coarse codes, in the order of all codes, with their products.
+        """The n best of three times as many or so by their coarse codes, in the order of all codes, with their products.
 
         The coarse and middle codes say which n these are.
 
@@ -75,7 +75,7 @@ class VectorIndex:
         return self._fine.best_first(rows[:n], products[:n], query)
 
     def _found(self, coarse: F32, n: int, among: NDArray[np.bool_] | None) -> tuple[I64, F32]:
-        """Twice n documents or so by coarse inner product, or all there are, in no order."""
+        """Three times n documents or so by coarse inner product, or all there are, in no order."""
         import faiss
 
         parameters: dict[str, Any] = {"nprobe": 1}

@@ -72,15 +72,15 @@ def test_search_is_the_best_of_the_products_with_what_is_stored(vectors: np.ndar
     assert sorted(rows) == list(range(3000)) and (np.diff(products) <= 0).all()
     # FAISS sums bytes, so coarse products are right to about a hundredth of their range; fine ones are exact.
     np.testing.assert_allclose(products, true[rows], atol=0.02 * np.ptp(true))
-    # Of about twice as many by coarse codes alone, the best half by the middle ones too, in the order of all.
+    # Of about three times as many by coarse codes alone, the best third by the middle ones too, in the order of all.
     n_coarse = coarse_dims(N_DIMS)
     coarse = named(codes.coarse, quantizer.coarse) @ query[:n_coarse]
     rows, products = index.search(query, 100)
     assert len(rows) == 100 and (np.diff(products) <= 0).all()
     np.testing.assert_allclose(products, true[rows], atol=0.02 * np.ptp(true))
-    assert coarse[rows].min() >= np.sort(coarse)[-400] - 0.04 * np.ptp(coarse)
+    assert coarse[rows].min() >= np.sort(coarse)[-600] - 0.04 * np.ptp(coarse)
     strongest = coarse + named(codes.middle, quantizer.middle) @ query[:n_coarse]
-    found = np.argsort(-coarse)[:130]
+    found = np.argsort(-coarse)[:180]
     kept = found[np.argsort(-strongest[found])[:60]]
     assert np.isin(kept, rows).mean() > 0.95
     among = np.zeros(3000, bool)
@@ -107,10 +107,10 @@ def test_a_sample_says_how_good_documents_must_be(share: float) -> None:
         rows, _ = index.search(query, 500, among)
         assert len(rows) == len(np.unique(rows)) == min(500, 40_000 if among is None else among.sum())
     allowed = 40_000 if among is None else int(among.sum())
-    if allowed < 1000:
+    if allowed < 1500:
         assert set(n_found) == {allowed}
     else:
-        assert 800 < np.mean(n_found) < 1250 and np.std(n_found) > 0
+        assert 1200 < np.mean(n_found) < 1800 and np.std(n_found) > 0
 
 
 def test_documents_that_are_alike_are_found_as_often_as_they_are_wanted(vectors: np.ndarray) -> None:
