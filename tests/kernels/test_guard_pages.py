@@ -95,7 +95,7 @@ def compile_what_names_numpy() -> None:
     scorer = kernels.ScatteredScorer(query, kernels.Scattered([codes]))
     scorer.follow(np.zeros(1, np.int64), np.zeros(1, np.float32), k=1, z=0.0)
     nothing = np.zeros(1, np.float32)
-    lookups = kernels.Lookups([np.zeros((1, 4), np.uint8)], np.zeros((8, 16, 2), np.float32))
+    lookups = kernels.Lookups([np.zeros((1, 4), np.uint8)], [np.zeros((8, 16, 2), np.float32)])
     lookups.best_first(np.zeros(1, np.int64), nothing, np.zeros(16, np.float32))
     kernels.TokenFeatures(query, 5.0).of(query)
     query_vectors(query).of(query)
@@ -201,7 +201,8 @@ def test_byte_kernels_stay_within_their_arrays(at_end: bool, monkeypatch: pytest
             arrays = [behind_fence(a, at_end=at_end) for a in (query, vectors, scales, doclens)]
             assert (int8.maxsim_int8(*arrays) == reference.maxsim_int8(query, vectors, scales, doclens)).all()
             packed = behind_fence(rng.integers(0, 256, (21, 4 * dim), dtype=np.uint8), at_end=at_end)
-            centroids = rng.standard_normal((8 * dim, 16, 2)).astype(np.float32)
+            shapes = (2 * dim, 16, 5), (6 * dim, 16, 1)
+            centroids = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
             asked = behind_fence(rng.standard_normal(16 * dim).astype(np.float32), at_end=at_end)
             rows = behind_fence(np.arange(21), at_end=at_end)
             products = behind_fence(np.zeros(21, np.float32), at_end=at_end)

@@ -34,8 +34,8 @@ for plane_bits in PLANE_BITS:
             vector, baseline = kernels.QueryVectors(features, projection, weights, weights).of(query)
             digest.update(vector.tobytes() + np.float64(baseline).tobytes())
 stored = rng.integers(0, 256, (50, 12), dtype=np.uint8)
-lookups = kernels.Lookups([stored], rng.standard_normal((24, 16, 2)).astype(np.float32))
-known, asked = (rng.standard_normal(n).astype(np.float32) for n in (50, 48))
+lookups = kernels.Lookups([stored], [rng.standard_normal((n, 16, 32 // n)).astype(np.float32) for n in (8, 16)])
+known, asked = (rng.standard_normal(n).astype(np.float32) for n in (50, 64))
 for found in lookups.best_first(np.arange(50), known, asked):
     digest.update(found.tobytes())
 vectors = rng.integers(-128, 128, (40, 52)).astype(np.int8)
