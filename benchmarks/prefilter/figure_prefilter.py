@@ -22,7 +22,7 @@ N_QUERIES = 1_000
 # (k, N): the share of exact MaxSim's k best among the N best candidates.
 DEPTHS = ((10, 50), (10, 100), (10, 200), (10, 500), (100, 500), (100, 1_000))
 DEEPEST = max(n for _, n in DEPTHS)
-# By coarse codes, before all codes put them in order: as many as a search for 100 hits fetches at first.
+# Before all codes put them in order: some more than a search for 100 hits fetches at first.
 N_FETCHED = 3_200
 # Documents that others are measured on: float32 vectors of 20,480 bytes each, made one document at a time; and such
 # as the encoder is asked to encode a second time, which takes longer than all the rest.
