@@ -1,9 +1,9 @@
 """colsearch: multi-vector, late-interaction (ColBERT-style) retrieval."""
 
 from colsearch.errors import ColsearchError
-from colsearch.explain import Explanation
 from colsearch.index import ColIndex
-from colsearch.rerank import rerank
+from colsearch.query.explain import Explanation
+from colsearch.query.rerank import rerank
 from colsearch.types import Document, Hit, Hits, Profile, TokenVectors
 
 __version__ = "0.1.0"

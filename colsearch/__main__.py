@@ -1,5 +1,5 @@
 """`python -m colsearch`."""
 
-from colsearch.cli import main
+from colsearch.cli.app import main
 
 main()

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from colsearch.codecs import RotatedCodec
+from colsearch.codec.rotated import RotatedCodec
 from colsearch.errors import ConfigError
 
 MAX_DIM = 4096

@@ -11,23 +11,26 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from colsearch import builder, inputs
-from colsearch.audit import Audit, audit
-from colsearch.builder import Progress
 from colsearch.config import DEFAULT_RECALL, DEFAULT_SEED, IndexConfig
-from colsearch.description import describe
-from colsearch.device import Device
+from colsearch.encoders.index_encoder import OwnEncoder, loaded_encoder
 from colsearch.errors import ConfigError, DocumentError
-from colsearch.explain import Explanation
-from colsearch.own_encoder import OwnEncoder, loaded_encoder
-from colsearch.passages import best_of_groups, in_passages
-from colsearch.scorer import Ranking, Scorer
-from colsearch.searcher import Request, Searcher, hits_of
-from colsearch.store import CheckReport, Snapshot, Store, check
-from colsearch.store import repair as rebuild
+from colsearch.ingest import pipeline, validate
+from colsearch.ingest.pipeline import Progress
+from colsearch.prefilter.maintenance import Upkeep
+from colsearch.prefilter.stored import ModelCache
+from colsearch.query.audit import Audit, audit
+from colsearch.query.engine import Request, Searcher, hits_of
+from colsearch.query.explain import Explanation
+from colsearch.query.groups import best_of_groups, in_passages
+from colsearch.scoring.device import Device
+from colsearch.scoring.scorer import Ranking, Scorer
+from colsearch.store.check import CheckReport, check
+from colsearch.store.repair import repair as rebuild
+from colsearch.store.snapshot import Snapshot
+from colsearch.store.stats import describe
+from colsearch.store.store import Store
 from colsearch.types import DocId, Document, Hits, Metadata, Profile
-from colsearch.upkeep import Upkeep
-from colsearch_kernels.pool import available_cores
+from colsearch_kernels.runtime.pool import available_cores
 
 if TYPE_CHECKING:
     from colsearch.encoders import Encoder
@@ -49,8 +52,9 @@ class ColIndex:
         self.n_threads = n_threads or available_cores()
         self._codec = self.config.codec()
         self._scorer = Scorer(self._codec, None if device is None else Device(device))
-        self._searcher = Searcher(self._scorer)
-        self._upkeep = Upkeep(store, self._scorer, self._searcher)
+        self._models = ModelCache(self._codec.padded_dim)
+        self._searcher = Searcher(self._scorer, self._models)
+        self._upkeep = Upkeep(store, self._scorer, self._models)
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -184,7 +188,7 @@ class ColIndex:
         if passages is not None:
             documents = in_passages(documents, passages, self._own_encoder.token_spans())
         return self._write(
-            lambda first_id: inputs.checked_documents(documents),
+            lambda first_id: validate.checked_documents(documents),
             total=_length(documents),
             progress=progress,
             resume=resume,
@@ -242,7 +246,7 @@ class ColIndex:
                 on them goes as well; searches scan until a write, or `optimize`, has fitted another.
         Raises: UnknownIdError if one of the ids is not in the index.
         """
-        several = [inputs.checked_id(one) for one in ([ids] if isinstance(ids, str | int) else ids)]
+        several = [validate.checked_id(one) for one in ([ids] if isinstance(ids, str | int) else ids)]
         with self._store.write_lock():
             if purge:
                 self._upkeep.before_purge(several)
@@ -269,41 +273,41 @@ class ColIndex:
     @overload
     def search(
         self,
-        query: inputs.Query,
+        query: validate.Query,
         k: int = ...,
         *,
         where: Mapping[str, Any] | None = ...,
         recall: float = ...,
         exact: bool = ...,
         hybrid: bool | Literal["rrf"] = ...,
-        candidates: inputs.Retriever | None = ...,
+        candidates: validate.Retriever | None = ...,
         group_by: str | None = ...,
         profile: bool = ...,
     ) -> Hits: ...
     @overload
     def search(
         self,
-        query: list[inputs.Query],
+        query: list[validate.Query],
         k: int = ...,
         *,
         where: Mapping[str, Any] | None = ...,
         recall: float = ...,
         exact: bool = ...,
         hybrid: bool | Literal["rrf"] = ...,
-        candidates: inputs.Retriever | None = ...,
+        candidates: validate.Retriever | None = ...,
         group_by: str | None = ...,
         profile: bool = ...,
     ) -> list[Hits]: ...
     def search(
         self,
-        query: inputs.Query | list[inputs.Query],
+        query: validate.Query | list[validate.Query],
         k: int = 10,
         *,
         where: Mapping[str, Any] | None = None,
         recall: float = DEFAULT_RECALL,
         exact: bool = False,
         hybrid: bool | Literal["rrf"] = False,
-        candidates: inputs.Retriever | None = None,
+        candidates: validate.Retriever | None = None,
         group_by: str | None = None,
         profile: bool = False,
     ) -> Hits | list[Hits]:
@@ -328,21 +332,21 @@ class ColIndex:
         Raises: ShapeError, VectorError, FilterError, EncoderError, ConfigError.
         Source: MaxSim is Khattab & Zaharia 2020, eq. 3.
         """
-        queries, single = inputs.as_queries(query)
-        k = inputs.checked_k(k)
+        queries, single = validate.as_queries(query)
+        k = validate.checked_k(k)
         encoding = Profile()
         with encoding.stage("encode"):
             tokens = [one.vectors for one in self._own_encoder.query_tokens(queries)]
-        texts = [inputs.text_of(one) for one in queries] if hybrid else None
+        texts = [validate.text_of(one) for one in queries] if hybrid else None
         retrieved: list[list[DocId]] = []
         if candidates is not None:
             with encoding.stage("retrieve"):
-                retrieved = inputs.retrieved(candidates, queries, k, exact=exact, fused=hybrid == "rrf")
+                retrieved = validate.retrieved(candidates, queries, k, exact=exact, fused=hybrid == "rrf")
         snapshot, allowed = self._store.filtered(where)
         others = [snapshot.find(ids, missing_ok=True) for ids in retrieved]
 
         def best(k: int, rows: slice = slice(None)) -> list[Hits]:
-            share = 1.0 if exact else inputs.checked_recall(recall)
+            share = 1.0 if exact else validate.checked_recall(recall)
             request = Request(_at_most_all(k, snapshot), allowed, share, self.n_threads)
             if texts is None:
                 searched = self._searcher.search(snapshot, tokens[rows], request)
@@ -370,7 +374,7 @@ class ColIndex:
 
     def audit(
         self,
-        queries: Sequence[inputs.Query] | None = None,
+        queries: Sequence[validate.Query] | None = None,
         k: int = 10,
         *,
         recall: float = DEFAULT_RECALL,
@@ -385,7 +389,7 @@ class ColIndex:
         Raises: ConfigError: if there is nothing to measure on.
         """
         snapshot = self._store.snapshot()
-        k, recall = inputs.checked_k(k), inputs.checked_recall(recall)
+        k, recall = validate.checked_k(k), validate.checked_recall(recall)
         if queries is None:
             vectors = self._upkeep.made_up_queries(self._own_encoder.for_queries(), self.n_threads)
         else:
@@ -400,13 +404,13 @@ class ColIndex:
         )
         return audit(found, exact, k=k, promised=recall, n_docs=snapshot.n_docs, made_up=queries is None)
 
-    def rerank(self, query: inputs.Query, ids: Iterable[DocId], k: int | None = None) -> Hits:
+    def rerank(self, query: validate.Query, ids: Iterable[DocId], k: int | None = None) -> Hits:
         """Order any retriever's candidates by MaxSim over their stored vectors, best first.
 
         An id given twice counts once; a document without tokens is left out.
         Raises: UnknownIdError if an id is not in the index.
         """
-        snapshot, found = self._store.located([inputs.checked_id(one) for one in ids])
+        snapshot, found = self._store.located([validate.checked_id(one) for one in ids])
         doc_nos = np.unique(found)
         [tokens] = self._own_encoder.query_tokens([query])
         scores = self._scorer.score(
@@ -414,15 +418,15 @@ class ColIndex:
             n_threads=self.n_threads, profile=Profile(),
         )  # fmt: skip
         return hits_of(
-            snapshot, Ranking.best(doc_nos, scores, inputs.checked_k(k or len(doc_nos) or 1)), None
+            snapshot, Ranking.best(doc_nos, scores, validate.checked_k(k or len(doc_nos) or 1)), None
         )
 
-    def explain(self, query: inputs.Query, id: DocId) -> Explanation:
+    def explain(self, query: validate.Query, id: DocId) -> Explanation:
         """Which token of the document answered each query token, and its share of the score.
 
         Raises: UnknownIdError if the id is not in the index; DocumentError if it has no tokens.
         """
-        snapshot, doc_nos = self._store.located([inputs.checked_id(id)])
+        snapshot, doc_nos = self._store.located([validate.checked_id(id)])
         [tokens] = self._own_encoder.query_tokens([query])
         aligned = self._scorer.align(snapshot, self._scorer.prepare(tokens.vectors), int(doc_nos[0]))
         if aligned is None:
@@ -466,7 +470,7 @@ class ColIndex:
 
         Raises: UnknownIdError if the id is not in the index.
         """
-        snapshot, doc_nos = self._store.located([inputs.checked_id(id)])
+        snapshot, doc_nos = self._store.located([validate.checked_id(id)])
         return snapshot.documents(doc_nos)[0]
 
     def info(self) -> dict[str, Any]:
@@ -496,7 +500,7 @@ class ColIndex:
         resume: bool = False,
     ) -> int:
         return self._write(
-            lambda first_id: inputs.documents(
+            lambda first_id: validate.documents(
                 texts=texts, ids=ids, metadata=metadata, vectors=vectors, first_id=first_id
             ),
             has_vectors=vectors is not None,
@@ -521,10 +525,10 @@ class ColIndex:
         with self._store.begin(replace=replace, resume=resume) as build:
             rows = islice(rows_from(build.first_doc_no), build.n_staged, None)
             if has_vectors:
-                batches = builder.given_vectors(rows, self.config.dim)
+                batches = pipeline.given_vectors(rows, self.config.dim)
             else:
-                batches = builder.encoded_texts(rows, self.encoder.encode_document)
-            n_docs = builder.write(build, self._codec, batches, progress, total)
+                batches = pipeline.encoded_texts(rows, self.encoder.encode_document)
+            n_docs = pipeline.write(build, self._codec, batches, progress, total)
             build.commit()
         self._follow_up(n_tokens_before)
         return build.n_staged + n_docs

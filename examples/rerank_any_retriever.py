@@ -13,7 +13,7 @@ from benchmarks.corpora.beir import read_collection
 from benchmarks.lexical import bm25_best
 from benchmarks.metrics import quality
 from colsearch import ColIndex
-from colsearch.readers import read_run, write_run
+from colsearch.formats.trec import read_run, write_run
 
 DATA = Path(__file__).parent / "data" / "scifact"
 N_DOCUMENTS, N_QUERIES, DEPTH = 400, 40, 50

@@ -22,7 +22,7 @@ from colsearch.errors import (
     UnknownIdError,
     VectorError,
 )
-from colsearch_kernels import rotation
+from colsearch_kernels.layout import rotation
 
 DIM = 32
 

@@ -13,21 +13,21 @@ PACKAGES = [ROOT / "colsearch", ROOT / "kernels" / "colsearch_kernels"]
 SOURCES = sorted(path for package in PACKAGES for path in package.rglob("*.py"))
 MAX_LINES = 450
 # The one class that users meet, with a docstring for each of its calls.
-LONGER = {"colsearch/index.py": 550}
+LONGER = {"colsearch/index.py": 560}
 
 # A unit (a module or folder of colsearch) imports only units of lines above its own.
 LEVELS = [
     {"errors"},
     {"types"},
-    {"codecs", "encoders", "explain", "inputs", "planning", "readers", "store"},
-    {"builder", "config", "device", "passages", "prefilters"},
-    {"scorer"},
-    {"description", "fronted", "hybrid", "model_notes", "rerank"},
-    {"searcher"},
-    {"audit", "upkeep"},
-    {"own_encoder"},
+    {"codec", "formats"},
+    {"config"},
+    {"store"},
+    {"scoring"},
+    {"prefilter", "ingest"},
+    {"encoders"},
+    {"query"},
     {"index"},
-    {"evaluate", "integrations", "serve"},
+    {"evaluation", "integrations"},
     {"cli"},
     {"__init__", "__main__"},
 ]
@@ -133,7 +133,7 @@ def test_a_file_can_be_read_in_one_sitting(path):
     ("module", "unwanted"),
     [
         ("colsearch", ["torch", "transformers", "sentence_transformers", "numba", "faiss"]),
-        ("colsearch.cli", ["torch", "transformers", "sentence_transformers", "faiss"]),
+        ("colsearch.cli.app", ["torch", "transformers", "sentence_transformers", "faiss"]),
         ("colsearch_kernels", ["torch", "colsearch", "triton"]),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from colsearch.codecs import RotatedCodec
+from colsearch.codec.rotated import RotatedCodec
 from colsearch_kernels import top_k
 
 

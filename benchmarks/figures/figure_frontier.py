@@ -98,7 +98,7 @@ def _search(
 ) -> tuple[list[list[int]], Row]:
     """Best documents of each query by a scan of the codes, with what it cost."""
     import colsearch_kernels
-    from colsearch.codecs.rotated import RotatedCodec
+    from colsearch.codec.rotated import RotatedCodec
 
     codec = RotatedCodec(vectors.shape[1], planes)
     code = codec.encode(vectors)

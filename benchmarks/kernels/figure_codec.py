@@ -13,8 +13,8 @@ from benchmarks.protocol import mean_interval, timed
 from benchmarks.render import markdown_table
 from benchmarks.result import Row
 from benchmarks.workload import Workload
-from colsearch.codecs import RotatedCodec
-from colsearch_kernels.codes import Codes
+from colsearch.codec.rotated import RotatedCodec
+from colsearch_kernels.layout.codes import Codes
 
 COLLECTION = "scifact"
 PLANES = ((8,), (4,), (2,), (1,), (4, 4), (2, 6))
@@ -65,7 +65,7 @@ def _scores(
     codec: RotatedCodec, codes: Codes, queries: list[NDArray[np.float32]], n_planes: int
 ) -> NDArray[np.float32]:
     """(n_queries, n_docs) by the torch path, which equals the reference to the bit."""
-    from colsearch_kernels import torch_backend
+    from colsearch_kernels.gpu import torch_backend
 
     on_device = torch_backend.DeviceCodes.copy_of(codes, "cpu")
     prepared = [codec.prepare_query(query) for query in queries]

@@ -12,12 +12,12 @@ from benchmarks.figure import Figure, Measured, Options
 from benchmarks.protocol import Timed, interleave, ratio_of_pairs, timed
 from benchmarks.render import markdown_table
 from colsearch_kernels import reference
-from colsearch_kernels.codes import Codes, QuantizedQuery
+from colsearch_kernels.layout.codes import Codes, QuantizedQuery
 
 if TYPE_CHECKING:
     import torch
 
-    from colsearch_kernels.torch_backend import DeviceCodes
+    from colsearch_kernels.gpu.torch_backend import DeviceCodes
 
 DIM, N_QUERY_TOKENS, K = 128, 32, 10
 PLANE_BITS = (4, 4)
@@ -92,7 +92,7 @@ def race(case: Case, device: str, seed: int, copied: float) -> list[dict[str, An
     """Every contestant answers with the k best of one query, on the host; a batch, with those of all its queries."""
     import torch
 
-    from colsearch_kernels import torch_backend
+    from colsearch_kernels.gpu import torch_backend
 
     generator = np.random.default_rng([seed, case.n_docs])
     doclens = generator.integers(case.shortest, case.longest + 1, case.n_docs)
@@ -178,7 +178,7 @@ def _random_codes(offsets: NDArray[np.int64], device: str, seed: int) -> "Device
     """Any bytes are codes; made on the device, since the largest case has eight gigabytes of them."""
     import torch
 
-    from colsearch_kernels.torch_backend import DeviceCodes
+    from colsearch_kernels.gpu.torch_backend import DeviceCodes
 
     generator = torch.Generator(device).manual_seed(seed)
     n_tokens = int(offsets[-1])

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks.kernels.cases import Case, draw
-from colsearch.codecs import RotatedCodec
-from colsearch_kernels.codes import PLANE_BITS
+from colsearch.codec.rotated import RotatedCodec
+from colsearch_kernels.layout.codes import PLANE_BITS
 
 # CPU time: others may be running.
 pytestmark = pytest.mark.benchmark(timer=time.process_time)

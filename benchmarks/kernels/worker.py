@@ -46,7 +46,7 @@ def torch_matmul(data: Data, case: Case) -> Scorer:
 
 def torch_backend(data: Data, case: Case) -> Scorer:
     """Our torch path over flat ragged vectors, on the CPU."""
-    from colsearch_kernels import torch_backend as ours
+    from colsearch_kernels.gpu import torch_backend as ours
 
     offsets = data.offsets
 
@@ -104,8 +104,8 @@ def int8(data: Data, case: Case) -> Scorer:
 def codes(plane_bits: tuple[int, ...], n_planes: int) -> Callable[[Data, Case], Scorer]:
     def make(data: Data, case: Case) -> Scorer:
         from colsearch_kernels import score_codes
-        from colsearch_kernels.codes import Codes
-        from colsearch_kernels.quantize import encode, quantize_query
+        from colsearch_kernels.layout.codes import Codes
+        from colsearch_kernels.layout.quantize import encode, quantize_query
 
         planes, widths = encode(data.vectors, plane_bits, 1)
         stored = Codes(data.vectors.shape[1], plane_bits, planes, widths, data.offsets)

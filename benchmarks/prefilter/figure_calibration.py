@@ -16,8 +16,8 @@ from benchmarks.protocol import mean_interval
 from benchmarks.render import markdown_table
 from benchmarks.result import Row
 from benchmarks.workload import Workload
-from colsearch.prefilters import DEPTHS, REAL_MISSES, Z_STEPS, Calibration
-from colsearch.upkeep import N_CALIBRATION
+from colsearch.prefilter.calibration import DEPTHS, REAL_MISSES, Z_STEPS, Calibration
+from colsearch.prefilter.maintenance import N_CALIBRATION
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,13 +51,13 @@ def run(options: Options) -> Measured:
 
 
 def _learned(index: Any, work: Workload) -> Iterator[tuple[str, int, Order]]:
-    from colsearch.fronted import Fronted
+    from colsearch.query.candidates import Fronted
 
     snapshot = index._store.snapshot()
     if snapshot.model is None:
         return
     parts = [part for part in snapshot.parts if part.prefilter is not None]
-    prefilter = index._searcher.prefilter(snapshot.model)
+    prefilter = index._models.loaded(snapshot.model)[0]
     fronted = Fronted(prefilter, parts, index._scorer)
     # One segment, whose rows are the documents in order: the index was compacted.
     yield (

@@ -20,7 +20,7 @@ from colsearch.encoders.ragged import no_token_error
 from colsearch.encoders.wordpieces import N_SPECIAL, Pieces, WordPieces
 from colsearch.errors import ConfigError, EncoderError
 from colsearch.types import F32, I32, TokenVectors
-from colsearch_kernels.pool import available_cores
+from colsearch_kernels.runtime.pool import available_cores
 
 _RECIPE = "embedded-1"
 # As many as there are position embeddings. Trained for one vector a text, the model's own settings stop at 256;

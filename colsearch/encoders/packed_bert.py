@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # A matrix product sums a row's terms in another order if there are fewer than 16 rows (MKL, AVX-512).
 _ROWS = 16
+# So does oneDNN in bfloat16 (AMX) for 48 to 383 rows of 1,536 terms; pieces of 32 rows give the bits of 384 and more.
+_PIECE_ROWS, _WHOLE_ROWS = 32, 384
 _TABLES = ("word", "position", "token_type")
 _PARTS = (
     "attention.self.query",
@@ -57,6 +59,7 @@ class PackedBert:
         missing = sorted(self._names() - stored.keys())
         if missing:
             raise EncoderError(f"{folder} lacks the weights {missing[:3]}; reinstall what brought it")
+        self._in_bfloat16 = compute == "bfloat16"
         self._weights = {name: stored[name].to(getattr(torch, compute)) for name in self._names()}
 
     def _names(self) -> set[str]:
@@ -105,7 +108,11 @@ class PackedBert:
     def _added(self, name: str, states: "Tensor", update: "Tensor") -> "Tensor":
         """Layer norm of `states` plus the product, which is added in place: `states` are spent."""
         dense = f"{name}.dense"
-        states.add_(self._weight(dense, "bias")).addmm_(update, self._weight(dense).t())
+        states.add_(self._weight(dense, "bias"))
+        few = self._in_bfloat16 and len(states) < _WHOLE_ROWS
+        n_rows = _PIECE_ROWS if few else len(states)
+        for piece, terms in zip(states.split(n_rows), update.split(n_rows)):
+            piece.addmm_(terms, self._weight(dense).t())
         return self._normalized(f"{name}.LayerNorm", states)
 
     def _attention(

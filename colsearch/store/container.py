@@ -20,7 +20,7 @@ import xxhash
 from numpy.typing import DTypeLike, NDArray
 
 from colsearch.errors import DamagedError, FormatError, StorageError
-from colsearch.store import disk
+from colsearch.store import files
 
 MAGIC = b"COLSEG\r\n"
 FORMAT_VERSION = 1
@@ -92,9 +92,9 @@ def write(folder: Path, suffix: str, sections: Sequence[Section], meta: dict[str
 
     # A name of its own: what a failing disk did not let us remove may still be there.
     temporary = folder / f"{os.getpid():x}-{secrets.token_hex(8)}.tmp"
-    disk.write_file(temporary, body(), head_bytes=HEADER_BYTES, head=head)
+    files.write_file(temporary, body(), head_bytes=HEADER_BYTES, head=head)
     n_bytes = temporary.stat().st_size
-    disk.publish(temporary, folder / name)
+    files.publish(temporary, folder / name)
     return name, n_bytes
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from colsearch.errors import DamagedError, FormatError, IndexNotFoundError, StorageError
-from colsearch.store import disk
+from colsearch.store import files
 from colsearch.store.catalog import seal
 
 FILE_NAME = "index.sqlite"
@@ -58,7 +58,7 @@ class Database:
     ) -> "Database":
         """A new file with the schema, and what `fill` writes, made durable before it gets its name."""
         for name in UNFINISHED_NAMES:
-            disk.remove(folder / name)
+            files.remove(folder / name)
         temporary = folder / UNFINISHED_NAMES[0]
         rows = {"format_version": FORMAT_VERSION, "settings": json.dumps(settings), "visible": -1}
         try:
@@ -73,7 +73,7 @@ class Database:
                 connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise _translated(error, temporary) from error
-        disk.check_kind(folder / FILE_NAME, stat.S_ISREG, "file")
+        files.check_kind(folder / FILE_NAME, stat.S_ISREG, "file")
         temporary.replace(folder / FILE_NAME)
         return cls(folder, read_only=False)
 
@@ -156,9 +156,9 @@ class Database:
         return self._connection
 
     def _connect(self) -> sqlite3.Connection:
-        if not disk.check_kind(self.path, stat.S_ISREG, "file"):
+        if not files.check_kind(self.path, stat.S_ISREG, "file"):
             raise IndexNotFoundError(f"no index at {self.path.parent}: {FILE_NAME} is missing")
-        has_journal = disk.check_kind(self.path.with_name(JOURNAL_NAME), stat.S_ISREG, "file")
+        has_journal = files.check_kind(self.path.with_name(JOURNAL_NAME), stat.S_ISREG, "file")
         # A hot journal of a killed writer must be rolled back, which a read-only connection cannot do.
         mode = "ro" if self._read_only and not (has_journal and os.access(self.path, os.W_OK)) else "rw"
         uri = f"{self.path.absolute().as_uri()}?mode={mode}"

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from colsearch.errors import StorageError
-from colsearch.store import disk
+from colsearch.store import files
 from colsearch.store.database import UNFINISHED_NAMES
 from colsearch.store.prefilter_file import PRESENT, present_rows, write_prefilter
-from colsearch.store.rows import collect, delete_staged, forget_documents
 from colsearch.store.segment import Segment, write_merged
 from colsearch.store.snapshot import LiveSegment
+from colsearch.store.tables import collect, delete_staged, forget_documents
 from colsearch.types import I64
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def purge(store: Store) -> None:
     try:
         delete_staged(store)
         for name in UNFINISHED_NAMES:
-            disk.remove(store.path / name)
+            files.remove(store.path / name)
         for part in store.snapshot().parts:
             if part.live is not None:
                 merge(store, [part])

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from colsearch.errors import ColsearchError, DamagedError, FormatError, IndexNotFoundError, StorageError
-from colsearch.store import disk
+from colsearch.store import files
 from colsearch.store.catalog import Catalog, read_catalog
 from colsearch.store.check import CheckReport, check
 from colsearch.store.container import Container
 from colsearch.store.database import JOURNAL_NAME, Database
 from colsearch.store.prefilter_file import open_prefilter
-from colsearch.store.rows import index_documents, numbered
 from colsearch.store.segment import Segment, write_merged
 from colsearch.store.snapshot import id_key
+from colsearch.store.tables import index_documents, numbered
 from colsearch.types import DocId
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def repair_folder(path: str | os.PathLike[str]) -> CheckReport:
         # All in it can be made again, and copies of an index often leave an empty folder out.
         try:
             models.mkdir()
-            disk.sync_folder(folder)
+            files.sync_folder(folder)
         except OSError as error:
             raise StorageError(error.errno, f"cannot make {models}: {error.strerror}") from error
     store = Store(folder, read_only=False, verify="auto")
@@ -199,10 +199,10 @@ def _rebuild(
 
     store.database.close()
     # Of a file that could not be opened: SQLite would roll it back into the new one.
-    disk.remove(store.path / JOURNAL_NAME)
-    disk.sync_folder(store.path)
+    files.remove(store.path / JOURNAL_NAME)
+    files.sync_folder(store.path)
     Database.create(store.path, settings, fill).close()
-    disk.sync_folder(store.path)
+    files.sync_folder(store.path)
     done.append(f"index.sqlite rebuilt from {len(segments)} segments with {len(live)} documents")
     if record.catalog is not None and record.catalog.model is not None and not prefilters:
         done.append("the prefilter was dropped; `optimize` makes it anew")

@@ -14,7 +14,7 @@ from colsearch.errors import DamagedError
 from colsearch.store import container
 from colsearch.store.container import Container, Section
 from colsearch.types import I32, I64, U8, DocId, Document
-from colsearch_kernels.lazy import lazy
+from colsearch_kernels.runtime.lazy import lazy
 
 SUFFIX = ".seg"
 Settings: TypeAlias = dict[str, Any]

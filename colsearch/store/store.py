@@ -26,17 +26,18 @@ from colsearch.errors import (
     ReadOnlyError,
     StorageError,
 )
-from colsearch.store import container, disk, forking, merging
-from colsearch.store.build import Build
+from colsearch.store import container, files, merging
+from colsearch.store import fork as forking
 from colsearch.store.catalog import SegmentRow, read_catalog
 from colsearch.store.container import Array, Container, Section
 from colsearch.store.database import FILE_NAME, UNFINISHED_NAMES, Database
 from colsearch.store.lock import WriterLock
 from colsearch.store.prefilter_file import SUFFIX as PREFILTER_SUFFIX
 from colsearch.store.prefilter_file import open_prefilter, write_prefilter
-from colsearch.store.rows import collect
 from colsearch.store.segment import Segment
 from colsearch.store.snapshot import LiveSegment, Model, Snapshot
+from colsearch.store.staging import Build
+from colsearch.store.tables import collect
 from colsearch.types import I64, DocId
 
 _log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class Store:
         self.settings: dict[str, Any] = {}
         forking.watch(self)
         for subfolder in (self.segments_folder, self.models_folder):
-            if not disk.check_kind(subfolder, stat.S_ISDIR, "folder") and (path / FILE_NAME).is_file():
+            if not files.check_kind(subfolder, stat.S_ISDIR, "folder") and (path / FILE_NAME).is_file():
                 raise DamagedError(f"{subfolder} is missing; restore it, or run `colsearch check --repair`")
 
     @classmethod
@@ -88,15 +89,15 @@ class Store:
             (folder / "segments").mkdir(exist_ok=True)
             (folder / "models").mkdir(exist_ok=True)
             Database.create(folder, settings).close()
-            disk.sync_folder(folder)
-            disk.sync_folder(folder.absolute().parent)
+            files.sync_folder(folder)
+            files.sync_folder(folder.absolute().parent)
         except (IndexExistsError, StorageError):
             raise
         except FileExistsError as error:
             raise IndexExistsError(f"{folder} exists and is not a folder") from error
         except OSError as error:
             # The last fsync may be what failed: an index that may not last must not stay.
-            disk.remove(folder / FILE_NAME)
+            files.remove(folder / FILE_NAME)
             raise StorageError(error.errno, f"cannot create {folder}: {error.strerror}") from error
         return cls._opened(folder, read_only=False, verify="auto")
 

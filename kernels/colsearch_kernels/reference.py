@@ -6,7 +6,8 @@ The integer functions are exact: each kernel, on every instruction set, returns 
 import numpy as np
 from numpy.typing import NDArray
 
-from colsearch_kernels.codes import (
+from colsearch_kernels.errors import KernelInputError
+from colsearch_kernels.layout.codes import (
     F32,
     I64,
     QUERY_MAX,
@@ -15,7 +16,6 @@ from colsearch_kernels.codes import (
     Codes,
     QuantizedQuery,
 )
-from colsearch_kernels.errors import KernelInputError
 
 
 def maxsim(query: NDArray[np.generic], vectors: NDArray[np.generic], doclens: I64) -> F32:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.prefilter.figure_calibration import MADE_UP, REAL, Rehearsed, Walks, draws, floor
-from colsearch.prefilters import DEPTHS, REAL_MISSES, Z_STEPS
+from colsearch.prefilter.calibration import DEPTHS, REAL_MISSES, Z_STEPS
 
 N_STEPS = len(Z_STEPS)
 

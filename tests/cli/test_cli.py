@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from colsearch import ColIndex
-from colsearch.cli import app
+from colsearch.cli.app import app
 
 LINES = [
     {"_id": "danube", "text": "The Danube flows through ten countries.", "year": 2001},

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from colsearch.encoders import load_encoder
 from colsearch.encoders.checkpoint import check_checkpoint
 from colsearch.errors import EncoderError
-from tests.encoders.checkpoints import write_backbone, write_native, write_pylate, write_stanford
+from tests.support.checkpoints import write_backbone, write_native, write_pylate, write_stanford
 
 
 class _Bomb:

@@ -11,7 +11,7 @@ import torch
 from colsearch.encoders import load_encoder
 from colsearch.encoders.sentence_transformer import SentenceTransformerEncoder
 from colsearch.errors import EncoderError
-from tests.encoders.checkpoints import (
+from tests.support.checkpoints import (
     DIM,
     MAX_DOCUMENT,
     MAX_QUERY,

@@ -13,8 +13,9 @@ from unittest.mock import patch
 
 import numpy as np
 
-from colsearch import ColIndex, planning
-from colsearch.prefilters import fitting
+from colsearch import ColIndex
+from colsearch.prefilter import fit
+from colsearch.scoring import cost
 from colsearch.types import F32
 
 DIM, N_QUERIES, K = 16, 5, 10
@@ -67,8 +68,8 @@ def make(folder: Path) -> None:
     index_folder = folder / "index"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    with patch.multiple(fitting, **SMALL_FIT), patch.object(planning, "CHEAP_SCAN_NS", 1.0), \
-            patch("colsearch.upkeep._MIN_SEGMENT_TOKENS", 1000), ColIndex.create(index_folder, dim=DIM, n_threads=1) as index:  # fmt: skip
+    with patch.multiple(fit, **SMALL_FIT), patch.object(cost, "CHEAP_SCAN_NS", 1.0), \
+            patch("colsearch.prefilter.maintenance._MIN_SEGMENT_TOKENS", 1000), ColIndex.create(index_folder, dim=DIM, n_threads=1) as index:  # fmt: skip
         add(index, 0, 1200)
         add(index, 1200, 1220)
         add(index, 1220, 1230)

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from colsearch_kernels import reference
-from colsearch_kernels.codes import PLANE_BITS, Codes, QuantizedQuery, padded_dim
 from colsearch_kernels.errors import KernelInputError
+from colsearch_kernels.layout.codes import PLANE_BITS, Codes, QuantizedQuery, padded_dim
 
 
 def make_codes(

@@ -9,8 +9,9 @@ import pytest
 
 from colsearch import ColIndex
 from colsearch.errors import ColsearchError, DamagedError, FormatError
-from colsearch.store import check_folder, repair_folder
-from tests.torture import world
+from colsearch.store.check import check_folder
+from colsearch.store.repair import repair_folder
+from tests.support import world
 
 # Statements that contradict the segments, and whether an index with them may open.
 CHANGES = {

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from colsearch import ColIndex
-from colsearch.searcher import Request
-from tests.torture import world
-from tests.torture.children import run_in_child
+from colsearch.query.engine import Request
+from tests.support import world
+from tests.support.children import run_in_child
 
 N_DOCS = 300
 LONG_CHARS = 100_000

@@ -12,8 +12,8 @@ import pytest
 
 from colsearch import ColIndex
 from colsearch.errors import IndexLockedError
-from tests.torture import world
-from tests.torture.children import Outcome, run_in_child
+from tests.support import world
+from tests.support.children import Outcome, run_in_child
 
 
 @pytest.fixture

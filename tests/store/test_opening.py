@@ -13,8 +13,8 @@ from colsearch import ColIndex
 from colsearch.errors import DamagedError, FormatError, StorageError
 from colsearch.store import container
 from colsearch.store.segment import Segment
-from tests.torture import world
-from tests.torture.children import run_in_child
+from tests.support import world
+from tests.support.children import run_in_child
 
 
 def biggest(path: Path) -> Path:

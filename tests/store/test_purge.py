@@ -11,8 +11,8 @@ import pytest
 
 from colsearch import ColIndex
 from colsearch.errors import UnknownIdError
-from colsearch.store import build
-from tests.torture.children import run_in_child
+from colsearch.store import staging
+from tests.support.children import run_in_child
 
 DIM = 16
 SECRET = "purgeme"
@@ -136,7 +136,7 @@ def test_a_purge_takes_what_killed_calls_have_left(index):
     secret = f"{SECRET}0123456789"
 
     def update_and_die() -> None:
-        with patch.object(build, "BUFFER_BYTES", 1), patch("colsearch.builder.BATCH_DOCS", 1):
+        with patch.object(staging, "BUFFER_BYTES", 1), patch("colsearch.ingest.pipeline.BATCH_DOCS", 1):
             rows = (np.eye(3, DIM) if n < 2 else os.kill(os.getpid(), signal.SIGKILL) for n in range(3))
             with ColIndex.open(index.path) as own:
                 own.update_vectors(rows, ids=["id7key", "x", "y"], texts=[secret] * 3)

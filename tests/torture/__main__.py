@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.children import run_in_child
 from tests.torture import test_damage, test_disk_errors, test_fuzz, test_kill, test_power_loss, test_stateful
-from tests.torture.children import run_in_child
 from tests.torture.conftest import MEMORY
 from tests.torture.fuzz import fuzz, targets
 from tests.torture.processes import contend

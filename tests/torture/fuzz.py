@@ -12,7 +12,7 @@ import numpy as np
 import xxhash
 
 from colsearch.errors import ColsearchError, DocumentError, FilterError
-from colsearch.readers.jsonlines import parse_line
+from colsearch.formats.jsonlines import parse_line
 from colsearch.store import container
 from colsearch.store.container import FIXED_BYTES, HEADER_BYTES, MAGIC, Container, Section
 from colsearch.store.database import SCHEMA

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.torture import ptrace
+from tests.support import ptrace
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from colsearch import ColIndex
 from colsearch.errors import IndexLockedError
-from tests.torture import world
+from tests.support import world
 
 N_IDS = 12
 _FORK = multiprocessing.get_context("fork")

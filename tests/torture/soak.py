@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from colsearch import ColIndex
-from tests.torture import world
+from tests.support import world
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from colsearch import ColIndex
-from colsearch.store import check_folder
-from tests.torture import ptrace, world
+from colsearch.store.check import check_folder
+from tests.support import ptrace, world
 
 pytestmark = pytest.mark.skipif(not ptrace.supported(), reason="needs ptrace on x86-64 Linux")
 

@@ -16,9 +16,10 @@ import pytest
 
 from colsearch import ColIndex
 from colsearch.errors import ColsearchError, UnknownIdError
-from colsearch.store import check_folder
-from tests.torture import damage, world
-from tests.torture.children import run_in_child
+from colsearch.store.check import check_folder
+from tests.support import world
+from tests.support.children import run_in_child
+from tests.torture import damage
 from tests.torture.damage import SQLITE, Damage, Files
 
 BATCH = 50

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from colsearch import ColIndex
-from colsearch.codecs import EncodedTokens
-from colsearch.prefilters import fitting
-from colsearch.searcher import Request, Searched
+from colsearch.codec.encoded import EncodedTokens
+from colsearch.prefilter import fit
+from colsearch.query.engine import Request, Searched
 from colsearch.types import F32, Hits
-from tests.prefilters.clusters import cluster_documents, draw_kinds, draw_queries
-from tests.torture.children import run_in_child
+from tests.support.children import run_in_child
+from tests.support.clusters import cluster_documents, draw_kinds, draw_queries
 from tests.torture.test_damage import _address_space_bytes
 
 # 200,000 tokens: as few as a prefilter is fitted for without being told to.
@@ -35,7 +35,7 @@ def small() -> Iterator[None]:
     """Prefilters with fewer probes and dims, which are fitted in a second or two."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"N_PROBES": 1024, "N_LANDMARKS": 256, "N_DIMS": 192}.items():
-            patch.setattr(fitting, name, value)
+            patch.setattr(fit, name, value)
         yield
 
 

@@ -13,12 +13,14 @@ import pytest
 
 from colsearch import ColIndex
 from colsearch.errors import ColsearchError
-from colsearch.store import check_folder, repair_folder
+from colsearch.store.check import check_folder
 from colsearch.store.container import Container
+from colsearch.store.repair import repair_folder
 from colsearch.store.segment import Segment
-from tests.prefilters.test_learned import cluster_documents, draw_kinds, draw_queries, small
-from tests.torture import forge, world
-from tests.torture.children import run_in_child
+from tests.prefilter.test_learned import cluster_documents, draw_kinds, draw_queries, small
+from tests.support import world
+from tests.support.children import run_in_child
+from tests.torture import forge
 from tests.torture.forge import Arrays
 from tests.torture.test_damage import MORE_MEMORY_BYTES, Subject, _address_space_bytes
 

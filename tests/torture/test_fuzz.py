@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.torture.children import run_in_child
+from tests.support.children import run_in_child
 from tests.torture.fuzz import fuzz, targets
 
 N_EXECUTIONS = {"segment header": 16_000, "JSONL": 100_000, "filter": 30_000}

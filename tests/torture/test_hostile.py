@@ -22,11 +22,13 @@ import pytest
 from colsearch import ColIndex
 from colsearch.encoders.checkpoint import check_checkpoint
 from colsearch.errors import ColsearchError, DocumentError, EncoderError, ShapeError
-from colsearch.readers import Skipped, read_documents, read_qrels, read_queries, read_run
-from colsearch.store import check_folder, repair_folder
-from tests.encoders.checkpoints import write_pylate
-from tests.torture import world
-from tests.torture.children import run_in_child
+from colsearch.formats.documents import Skipped, read_documents, read_queries
+from colsearch.formats.trec import read_qrels, read_run
+from colsearch.store.check import check_folder
+from colsearch.store.repair import repair_folder
+from tests.support import world
+from tests.support.checkpoints import write_pylate
+from tests.support.children import run_in_child
 from tests.torture.test_damage import _address_space_bytes
 
 # Of the clock, against hangs, on a machine that may be busy; and of the processor, for every single call.

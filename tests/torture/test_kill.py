@@ -11,8 +11,8 @@ import pytest
 
 from colsearch import ColIndex
 from colsearch.errors import IndexNotFoundError
-from tests.torture import ptrace, world
-from tests.torture.children import run_in_child
+from tests.support import ptrace, world
+from tests.support.children import run_in_child
 
 # A folder as it is before a step, the step, and what the folder holds.
 Stage = tuple[Path, world.Step, world.State]

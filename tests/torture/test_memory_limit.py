@@ -10,8 +10,8 @@ import pytest
 
 from colsearch import ColIndex
 from colsearch.errors import ColsearchError, StorageError
-from tests.torture import world
-from tests.torture.children import run_in_child
+from tests.support import world
+from tests.support.children import run_in_child
 from tests.torture.test_damage import _address_space_bytes
 
 N_DOCS = 150

@@ -14,8 +14,8 @@ import pytest
 
 from colsearch import ColIndex
 from colsearch.errors import ColsearchError
-from tests.torture import ptrace, world
-from tests.torture.children import run_in_child
+from tests.support import ptrace, world
+from tests.support.children import run_in_child
 from tests.torture.disk_model import Disk
 from tests.torture.oplog import Op, record
 

@@ -11,8 +11,8 @@ import pytest
 
 from colsearch import ColIndex
 from colsearch.errors import ReadOnlyError
-from tests.torture import world
-from tests.torture.children import run_in_child
+from tests.support import world
+from tests.support.children import run_in_child
 from tests.torture.processes import contend
 from tests.torture.soak import Soaked, soak
 

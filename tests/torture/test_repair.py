@@ -9,11 +9,12 @@ import pytest
 
 from colsearch import ColIndex
 from colsearch.errors import DamagedError
-from colsearch.store import repair_folder
 from colsearch.store.container import Container
+from colsearch.store.repair import repair_folder
 from colsearch.store.segment import Segment
-from tests.torture import damage, world
-from tests.torture.children import run_in_child
+from tests.support import world
+from tests.support.children import run_in_child
+from tests.torture import damage
 from tests.torture.damage import SQLITE, Damage
 from tests.torture.test_damage import Subject
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from colsearch.errors import ColsearchError, StorageError
-from tests.torture import world
-from tests.torture.children import run_in_child
+from tests.support import world
+from tests.support.children import run_in_child
 
 # The right to mount is root's, or that of whoever may make a user namespace; `make test-system` demands it.
 pytestmark = pytest.mark.system

@@ -12,9 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from colsearch import ColIndex
 from colsearch.errors import DuplicateIdError, UnknownIdError
-from colsearch.searcher import Request
-from colsearch.store import Snapshot
-from tests.torture import ptrace, world
+from colsearch.query.engine import Request
+from colsearch.store.snapshot import Snapshot
+from tests.support import ptrace, world
 from tests.torture.conftest import MEMORY
 from tests.torture.test_kill import killed_at
 

@@ -25,7 +25,7 @@ from colsearch_kernels.compiled.emit import (
     number,
     splat,
 )
-from colsearch_kernels.tiers import LANES
+from colsearch_kernels.runtime.tiers import LANES
 
 V4I32, V8I32 = ir.VectorType(I32, 4), ir.VectorType(I32, 8)
 V16I8, V32I8, V16I16 = ir.VectorType(I8, 16), ir.VectorType(I8, 32), ir.VectorType(I16, 16)

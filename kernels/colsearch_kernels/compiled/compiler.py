@@ -13,7 +13,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
 from colsearch_kernels.errors import KernelInputError
-from colsearch_kernels.native import ENTRY
+from colsearch_kernels.runtime.native import ENTRY
 
 F = TypeVar("F", bound=Callable[..., Any])
 # Strictly IEEE: no fastmath, so that every CPU gives the same bits.

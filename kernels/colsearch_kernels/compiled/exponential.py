@@ -8,7 +8,7 @@ from numba import types
 from colsearch_kernels.compiled import emit
 from colsearch_kernels.compiled.compiler import subroutine
 from colsearch_kernels.compiled.emit import f32_row
-from colsearch_kernels.tiers import LANES
+from colsearch_kernels.runtime.tiers import LANES
 
 # exp(x) is exp(x / 32) ** 32. Below the lowest x it counts as that.
 _LOWEST = np.float32(-40.0)

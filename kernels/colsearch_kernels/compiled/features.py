@@ -6,7 +6,7 @@ from colsearch_kernels.compiled.compiler import subroutine
 from colsearch_kernels.compiled.emit import f32_row, read_f32, read_i8, sqrt_f32, write_f32, write_f64
 from colsearch_kernels.compiled.exponential import softmax
 from colsearch_kernels.compiled.products import multiply, split
-from colsearch_kernels.tiers import LANES
+from colsearch_kernels.runtime.tiers import LANES
 
 
 @subroutine

@@ -21,8 +21,15 @@ from colsearch_kernels.compiled.emit import (
     write_i64,
 )
 from colsearch_kernels.compiled.unpack import float_row
-from colsearch_kernels.floats import BFLOAT16, FLOAT16, FLOAT32, NATIVE_BFLOAT16, NOT_FINITE, OVERFLOWS
-from colsearch_kernels.tiers import tier as chosen_tier
+from colsearch_kernels.runtime.tiers import tier as chosen_tier
+from colsearch_kernels.scoring.floats import (
+    BFLOAT16,
+    FLOAT16,
+    FLOAT32,
+    NATIVE_BFLOAT16,
+    NOT_FINITE,
+    OVERFLOWS,
+)
 
 TIER = chosen_tier()
 TILE, SMALL, VECTORS = TIER.float_tile, TIER.small_tile, TIER.vectors

@@ -13,7 +13,7 @@ from colsearch_kernels.compiled.emit import (
     write_f64,
 )
 from colsearch_kernels.compiled.integer import score_piece
-from colsearch_kernels.following import LOOK_EVERY
+from colsearch_kernels.scoring.stop_rule import LOOK_EVERY
 
 # What is kept of the errors, as float64: candidates seen, the sum of their errors, and of the errors' squares.
 _SEEN, _ERRORS, _SQUARES = range(3)

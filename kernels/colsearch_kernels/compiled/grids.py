@@ -27,7 +27,7 @@ from colsearch_kernels.compiled.emit import (
     store,
     transposed,
 )
-from colsearch_kernels.tiers import LANES
+from colsearch_kernels.runtime.tiers import LANES
 
 _DIM_BYTES = 4 * LANES
 V16I8 = ir.VectorType(I8, LANES)

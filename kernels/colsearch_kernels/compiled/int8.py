@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from colsearch_kernels.codes import QUERY_MAX
 from colsearch_kernels.compiled.emit import f32_row, i8_row, i32_row, read_f32, write_f32, write_i32
+from colsearch_kernels.layout.codes import QUERY_MAX
 
 
 def put_on_grid(query, n_query_tokens, dim, n_dims, values, scales):

@@ -20,8 +20,8 @@ from colsearch_kernels.compiled.emit import (
     write_i64,
 )
 from colsearch_kernels.compiled.unpack import code_row, half_reader, scaled_widths, signed_row
-from colsearch_kernels.packing import BITS_1, BITS_2, BITS_2_6, BITS_4, BITS_4_4, BYTES, SIGNED
-from colsearch_kernels.tiers import tier as chosen_tier
+from colsearch_kernels.layout.packing import BITS_1, BITS_2, BITS_2_6, BITS_4, BITS_4_4, BYTES, SIGNED
+from colsearch_kernels.runtime.tiers import tier as chosen_tier
 
 TIER = chosen_tier()
 TILE, SMALL, VECTORS = TIER.tile, TIER.small_tile, TIER.vectors

@@ -23,7 +23,7 @@ from colsearch_kernels.compiled.emit import (
     write_i64,
 )
 from colsearch_kernels.compiled.ordering import key_of
-from colsearch_kernels.tiers import LANES, tier
+from colsearch_kernels.runtime.tiers import LANES, tier
 
 _IN_LANES = tier().name == "avx512"
 _CODES_PER_WORD = 8

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from colsearch_kernels.codes import QUERY_MAX
 from colsearch_kernels.compiled.compiler import subroutine
 from colsearch_kernels.compiled.emit import f32_row, i8_row, product_tile, read_f32, write_f32
 from colsearch_kernels.compiled.integer import SMALL, TILE, VECTORS, arithmetic
 from colsearch_kernels.compiled.unpack import signed_row
-from colsearch_kernels.products import N_SPARE_ROWS
+from colsearch_kernels.layout.codes import QUERY_MAX
+from colsearch_kernels.prefilter.products import N_SPARE_ROWS
 
 _large, _small = product_tile(arithmetic, TILE, VECTORS), product_tile(arithmetic, SMALL, VECTORS)
 _large_one, _small_one = product_tile(arithmetic, TILE, 1), product_tile(arithmetic, SMALL, 1)

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from colsearch_kernels.codes import QUERY_MAX
 from colsearch_kernels.compiled.compiler import subroutine
 from colsearch_kernels.compiled.emit import read_f32, read_i8, read_i64, sqrt_f32, write_f32, write_i8
 from colsearch_kernels.compiled.grids import cells, extents, nearest, pack, projections, to_rows
 from colsearch_kernels.compiled.rotation import DIM_BYTES, load_tile, rotate_tile
-from colsearch_kernels.tiers import LANES
+from colsearch_kernels.layout.codes import QUERY_MAX
+from colsearch_kernels.runtime.tiers import LANES
 
 
 @subroutine

@@ -7,7 +7,7 @@ arithmetic.
 from colsearch_kernels.compiled.butterflies import butterfly, double_butterfly, scale_lanes
 from colsearch_kernels.compiled.compiler import subroutine
 from colsearch_kernels.compiled.emit import lay_into_lanes, read_f32, write_f32
-from colsearch_kernels.tiers import LANES
+from colsearch_kernels.runtime.tiers import LANES
 
 # Of one dim of a tile, all lanes.
 DIM_BYTES = 4 * LANES

@@ -1,0 +1,1 @@
+"""How good is an index? Quality on judged queries, and query times and recall on the queries of its user."""

@@ -1,0 +1,33 @@
+"""Reranking without an index: any retriever's texts, ordered by MaxSim in float32."""
+
+from collections.abc import Sequence
+
+from colsearch.ingest import validate
+from colsearch.scoring.scorer import Ranking
+from colsearch.types import Hit, Hits
+
+
+def rerank(query: str, texts: Sequence[str], *, encoder: object = None, k: int | None = None) -> Hits:
+    """Order texts by late interaction with the query, best first.
+
+    Args:
+        query: a text.
+        texts: the candidates; an empty text is left out.
+        encoder: as for `ColIndex.create`.
+        k: keep so many; all if not given.
+    Returns: Hits whose ids are positions in `texts`.
+    Raises: DocumentError, EncoderError.
+    """
+    import numpy as np
+
+    import colsearch_kernels as kernels
+    from colsearch.encoders import load_encoder
+
+    loaded = load_encoder(encoder)
+    queries = loaded.encode_query([validate.checked_query_text(query)])
+    tokens = loaded.encode_document(
+        [validate.checked_text(t, where=f"text {n}") for n, t in enumerate(texts)]
+    )
+    scores = kernels.maxsim(queries.vectors, tokens.vectors, tokens.doclens)
+    ranking = Ranking.best(np.arange(len(texts)), scores, validate.checked_k(k or len(texts) or 1))
+    return Hits(Hit(int(n), float(s), texts[n]) for n, s in zip(ranking.doc_nos, ranking.scores))

@@ -1,0 +1,210 @@
+"""What the kernels score: bit planes of documents, and a query on a 7-bit grid.
+
+One token vector is `dim` numbers, padded with zeros to `padded_dim` and rotated; each rotated number
+is an integer u of B bits on the token's own uniform grid, and its value is
+
+    (u - (2**B - 1) / 2) / 2**B * width
+
+The planes of a code are the high to low bits of the same u: for plane_bits (4, 4), plane 0 holds the top
+four bits and plane 1 the low four. Reading planes 0..i gives the top b_i bits, a number on a coarser grid
+of 2**b_i cells, with a width of its own (see `quantize.encode` for how widths are chosen).
+
+Bytes of one token in a plane of b = 1, 2, 4 or 8 bits: little-endian 32-bit words, word w holding the dims
+from w * (32 / b) on; `(word >> b * s) & mask` are four consecutive dims, one per byte, which is what
+vpdpbusd and sdot take: byte j of the shifted word is dim `w * (32 / b) + 4 * s + j`. A plane of 6 bits is
+a 4-bit block (the high bits of the six) followed by a 2-bit block.
+"""
+
+from ctypes import c_size_t as _Pointer
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colsearch_kernels.errors import KernelInputError
+from colsearch_kernels.runtime.lazy import lazy
+
+F32: TypeAlias = NDArray[np.float32]
+I64: TypeAlias = NDArray[np.int64]
+I8: TypeAlias = NDArray[np.int8]
+U8: TypeAlias = NDArray[np.uint8]
+U16: TypeAlias = NDArray[np.uint16]
+
+PLANE_BITS = ((8,), (4,), (2,), (1,), (4, 4), (2, 6))
+# |q| <= 63: AVX2's maddubs adds two products of u8 and s8 in 16 bits and saturates beyond.
+QUERY_MAX = 63
+# Above this, 2 * sum(q * u) of one token could leave 32 bits.
+MAX_PADDED_DIM = 32768
+
+
+def checked_plane_bits(plane_bits: tuple[int, ...]) -> tuple[int, ...]:
+    """The same tuple, if it is one of the layouts of format 1."""
+    if tuple(plane_bits) not in PLANE_BITS:
+        raise KernelInputError(f"planes must be one of {PLANE_BITS}, not {tuple(plane_bits)!r}")
+    return tuple(plane_bits)
+
+
+def block_bits(bits: int) -> tuple[int, ...]:
+    """Widths of the blocks that one plane is stored in: itself, or 4 then 2 for 6."""
+    return (4, 2) if bits == 6 else (bits,)
+
+
+def padded_dim(dim: int, plane_bits: tuple[int, ...]) -> int:
+    """`dim` rounded up so that every block of every plane fills whole 32-bit words."""
+    narrowest = min(block for bits in plane_bits for block in block_bits(bits))
+    step = 32 // narrowest
+    return -(-dim // step) * step
+
+
+@dataclass(frozen=True, eq=False)
+class Codes:
+    """Documents as bit planes: flat token rows and the offsets of the documents; arrays may be memory maps.
+
+    Attributes:
+        dim: of the vectors before padding.
+        plane_bits: one of `PLANE_BITS`.
+        planes: per plane (n_tokens, padded_dim * bits / 8) uint8, C-contiguous.
+        widths: per plane (n_tokens,) uint16, the bits of a finite float16 >= 0: the grid width of the code
+            that planes 0..i make together.
+        offsets: (n_docs + 1,) int64, ascending from 0 to n_tokens; document i owns tokens
+            offsets[i]..offsets[i + 1] - 1, possibly none.
+    Raises: KernelInputError: if a type, shape or offset does not hold. Every plane byte is a valid code;
+        widths are not read here (a memory map would be paged in), see `check_widths`.
+    """
+
+    dim: int
+    plane_bits: tuple[int, ...]
+    planes: tuple[U8, ...]
+    widths: tuple[U16, ...]
+    offsets: I64
+
+    def __post_init__(self) -> None:
+        checked_plane_bits(self.plane_bits)
+        if self.dim < 1 or self.padded_dim > MAX_PADDED_DIM:
+            raise KernelInputError(f"dim must be 1..{MAX_PADDED_DIM}, not {self.dim}")
+        _check_offsets(self.offsets)
+        if not len(self.plane_bits) == len(self.planes) == len(self.widths):
+            raise KernelInputError(
+                f"{len(self.plane_bits)} planes named, but {len(self.planes)} planes "
+                f"and {len(self.widths)} widths given"
+            )
+        for bits, plane, width in zip(self.plane_bits, self.planes, self.widths):
+            row_bytes = self.padded_dim * bits // 8
+            _check_array(plane, np.uint8, (self.n_tokens, row_bytes), f"plane of {bits} bits")
+            _check_array(width, np.uint16, (self.n_tokens,), f"widths of the plane of {bits} bits")
+
+    @lazy
+    def padded_dim(self) -> int:
+        return padded_dim(self.dim, self.plane_bits)
+
+    @lazy
+    def addresses(self) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+        """Of planes, widths and offsets; asking NumPy takes 2 microseconds each."""
+        return (
+            tuple(address(plane) for plane in self.planes),
+            tuple(address(width) for width in self.widths),
+            address(self.offsets),
+        )
+
+    @lazy
+    def rows(self) -> dict[int, Any]:
+        """What `packing.Rows` has made of them, by the number of planes."""
+        return {}
+
+    def check_widths(self) -> None:
+        """Raise KernelInputError unless all widths are finite and not negative; reads 2 bytes a token."""
+        for bits, width in zip(self.plane_bits, self.widths):
+            # As an integer, every float16 from 0x7C00 on is infinite, NaN or negative.
+            bad = np.flatnonzero(width >= 0x7C00)
+            if len(bad):
+                raise KernelInputError(
+                    f"widths of the plane of {bits} bits: token {bad[0]} has {width.view(np.float16)[bad[0]]}"
+                )
+
+    @property
+    def n_docs(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def n_tokens(self) -> int:
+        return int(self.offsets[-1])
+
+    @property
+    def doclens(self) -> I64:
+        return np.diff(self.offsets)
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedQuery:
+    """A rotated query on a 7-bit grid; the same integers on every machine.
+
+    Attributes:
+        values: (n_query_tokens, padded_dim) int8 within -63..63.
+        scales: (n_query_tokens,) float32 >= 0; the rotated query is about values * scales[:, None].
+    """
+
+    values: I8
+    scales: F32
+
+    def __post_init__(self) -> None:
+        n_query_tokens, n_dims = self.values.shape if self.values.ndim == 2 else (0, 0)
+        if n_query_tokens < 1 or n_dims < 1:
+            raise KernelInputError(f"query must be (n_query_tokens >= 1, dim >= 1), not {self.values.shape}")
+        _check_array(self.values, np.int8, (n_query_tokens, n_dims), "query values")
+        _check_array(self.scales, np.float32, (n_query_tokens,), "query scales")
+        if int(self.values.max()) > QUERY_MAX or int(self.values.min()) < -QUERY_MAX:
+            raise KernelInputError(f"query values must lie within -{QUERY_MAX}..{QUERY_MAX}")
+        if not (np.isfinite(self.scales).all() and (self.scales >= 0).all()):
+            raise KernelInputError("query scales must be finite and not negative")
+
+    @classmethod
+    def made(cls, values: I8, scales: F32) -> "QuantizedQuery":
+        """Of a kernel's own output, which needs no second look."""
+        query = object.__new__(cls)
+        object.__setattr__(query, "values", values)
+        object.__setattr__(query, "scales", scales)
+        return query
+
+    @property
+    def padded_dim(self) -> int:
+        return int(self.values.shape[1])
+
+    @lazy
+    def addresses(self) -> tuple[int, int]:
+        """Of values and scales."""
+        return address(self.values), address(self.scales)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+# An array's data pointer follows the head that all objects have: `PyArrayObject` in numpy/ndarraytypes.h, a
+# layout that compiled extensions rely on, so that it cannot change within NumPy's ABI.
+_POINTER_OFFSET = object.__basicsize__
+
+
+def address(array: NDArray[Any]) -> int:
+    """Of the first byte of an array, which must be one; a tenth of the time of `array.ctypes.data`."""
+    return _Pointer.from_address(id(array) + _POINTER_OFFSET).value
+
+
+def _check_array(array: NDArray[np.generic], dtype: type, shape: tuple[int, ...], name: str) -> None:
+    # `==` on dtypes also compares the byte order.
+    if not isinstance(array, np.ndarray) or array.dtype != np.dtype(dtype):
+        found = array.dtype.str if isinstance(array, np.ndarray) else type(array).__name__
+        raise KernelInputError(f"{name}: need a {np.dtype(dtype).name} array, found {found}")
+    if array.shape != shape:
+        raise KernelInputError(f"{name}: need shape {shape}, found {array.shape}")
+    if not (array.flags.c_contiguous and array.flags.aligned):
+        raise KernelInputError(
+            f"{name}: need C-contiguous, aligned memory; pass np.require(array, requirements='CA')"
+        )
+
+
+def _check_offsets(offsets: I64) -> None:
+    if not isinstance(offsets, np.ndarray) or offsets.ndim != 1 or len(offsets) < 1:
+        raise KernelInputError("offsets: need a 1-d int64 array of n_docs + 1 numbers, starting with 0")
+    _check_array(offsets, np.int64, offsets.shape, "offsets")
+    if offsets[0] != 0 or (np.diff(offsets) < 0).any():
+        raise KernelInputError("offsets: must start with 0 and never decrease")

@@ -1,0 +1,1 @@
+"""What does a learned prefilter compute? Features and vectors of queries, and inner products with product-quantized documents."""

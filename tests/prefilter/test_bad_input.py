@@ -1,0 +1,90 @@
+"""Corpora that a prefilter can learn little or nothing from: the hits are right all the same."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from colsearch import ColIndex
+from colsearch.prefilter import fit
+from colsearch.scoring import cost
+from tests.support.clusters import DIM, cluster_documents, draw_kinds, draw_queries
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A prefilter for thousands of tokens, fitted in a second."""
+    monkeypatch.setattr(cost, "CHEAP_SCAN_NS", 5e4)
+    monkeypatch.setattr("colsearch.prefilter.maintenance._MIN_SEGMENT_TOKENS", 1000)
+    for name, value in {"N_PROBES": 1024, "N_LANDMARKS": 256, "N_DIMS": 320}.items():
+        monkeypatch.setattr(fit, name, value)
+    yield
+
+
+@pytest.mark.parametrize("dim", [48, 320, 1024])
+def test_recall_is_kept_at_any_number_of_dims(tmp_path: Path, dim: int) -> None:
+    kinds = draw_kinds(0, dim)
+    with ColIndex.create(tmp_path / "index", dim=dim, n_threads=2) as index:
+        index.add_vectors(cluster_documents(1_500, 1, kinds))
+        assert index.info()["prefilter"]
+        audit = index.audit(draw_queries(60, 2, kinds), recall=0.95)
+        assert audit.recall >= 0.94 and audit.share_scored < 1
+
+
+def test_documents_of_one_token_each_make_fewer_landmarks_and_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 1,500 documents, but no more than 187 landmarks of their tokens.
+    monkeypatch.setattr(cost, "CHEAP_SCAN_NS", 5e3)
+    monkeypatch.setattr(fit, "N_LANDMARKS", 768)
+    kinds = draw_kinds(3)
+    with ColIndex.create(tmp_path / "index", dim=DIM) as index:
+        index.add_vectors(cluster_documents(1_500, 4, kinds, n_tokens=(1, 2)))
+        assert index.info()["prefilter"]
+        audit = index.audit(draw_queries(60, 5, kinds), recall=0.95)
+        assert audit.recall >= 0.94
+
+
+@pytest.mark.parametrize("n_different", [1, 2])
+def test_few_documents_repeated_many_times_come_in_the_order_they_were_added(
+    tmp_path: Path, n_different: int
+) -> None:
+    documents = [document[:20] for document in cluster_documents(n_different, 6, draw_kinds(0), (20, 21))]
+    with ColIndex.create(tmp_path / "index", dim=DIM) as index:
+        index.add_vectors(documents * (4_000 // n_different))
+        assert index.info()["prefilter"]
+        for number, document in enumerate(documents):
+            hits = index.search(document, k=5)
+            assert [hit.id for hit in hits] == [number + n_different * n for n in range(5)]
+            assert len({hit.score for hit in hits}) == 1
+
+
+def test_a_query_that_resembles_nothing_gets_hits_of_the_right_scores(tmp_path: Path) -> None:
+    """Documents fill one half of the dims, the query lies in the other: no estimate says anything."""
+    half = np.pad(draw_kinds(7, DIM // 2), ((0, 0), (0, DIM // 2)))
+    documents = [np.where(np.arange(DIM) < DIM // 2, one, 0) for one in cluster_documents(2_000, 8, half)]
+    query = np.zeros((3, DIM), np.float32)
+    query[np.arange(3), DIM // 2 + np.arange(3)] = 1
+    with ColIndex.create(tmp_path / "index", dim=DIM) as index:
+        index.add_vectors([np.ascontiguousarray(one, np.float32) for one in documents])
+        assert index.info()["prefilter"]
+        hits = index.search(query, k=10)
+        assert len(hits) == 10
+        assert [(hit.id, hit.score) for hit in index.rerank(query, [hit.id for hit in hits])] == [
+            (hit.id, hit.score) for hit in hits
+        ]
+
+
+def test_an_unlike_domain_may_come_and_go(tmp_path: Path) -> None:
+    first, second = draw_kinds(0), draw_kinds(99)
+    with ColIndex.create(tmp_path / "index", dim=DIM, n_threads=2) as index:
+        index.add_vectors(cluster_documents(2_000, 10, first), ids=range(2_000))
+        before = index.info()["prefilter"]
+        index.add_vectors(cluster_documents(2_000, 11, second), ids=range(2_000, 4_000))
+        assert before and index.info()["prefilter"] != before
+        for kinds in (first, second):
+            assert index.audit(draw_queries(60, 12, kinds), recall=0.95).recall >= 0.94
+        index.delete(range(2_000, 4_000))
+        index.compact()
+        assert index.audit(draw_queries(60, 13, first), recall=0.95).recall >= 0.94
