@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 from colsearch.config import DEFAULT_RECALL, DEFAULT_SEED, IndexConfig
-from colsearch.encoders.index_encoder import OwnEncoder, loaded_encoder
+from colsearch.encoders.index_encoder import IndexEncoder, loaded_encoder
 from colsearch.errors import ConfigError, DocumentError
 from colsearch.ingest import pipeline, validate
 from colsearch.ingest.pipeline import Progress
-from colsearch.prefilter.maintenance import Upkeep
-from colsearch.prefilter.stored import ModelCache
+from colsearch.prefilter.maintenance import PrefilterMaintainer
+from colsearch.prefilter.stored import PrefilterCache
 from colsearch.query.audit import Audit, audit
-from colsearch.query.engine import Request, Searcher, hits_of
+from colsearch.query.engine import QueryEngine, Request, to_hits
 from colsearch.query.explain import Explanation
 from colsearch.query.groups import best_of_groups, in_passages
 from colsearch.scoring.device import Device
@@ -48,13 +48,13 @@ class ColIndex:
     ) -> None:
         self._store = store
         self.config = IndexConfig.from_json(store.settings)
-        self._own_encoder = OwnEncoder(self.config, store.path, encoder)
+        self._index_encoder = IndexEncoder(self.config, store.path, encoder)
         self.n_threads = n_threads or available_cores()
         self._codec = self.config.codec()
         self._scorer = Scorer(self._codec, None if device is None else Device(device))
-        self._models = ModelCache(self._codec.padded_dim)
-        self._searcher = Searcher(self._scorer, self._models)
-        self._upkeep = Upkeep(store, self._scorer, self._models)
+        self._models = PrefilterCache(self._codec.padded_dim)
+        self._engine = QueryEngine(self._scorer, self._models)
+        self._maintainer = PrefilterMaintainer(store, self._scorer, self._models)
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -186,7 +186,7 @@ class ColIndex:
                 metadata `passage_of` and `passage`; search them with `group_by="passage_of"`.
         """
         if passages is not None:
-            documents = in_passages(documents, passages, self._own_encoder.token_spans())
+            documents = in_passages(documents, passages, self._index_encoder.token_spans())
         return self._write(
             lambda first_id: validate.checked_documents(documents),
             total=_length(documents),
@@ -249,7 +249,7 @@ class ColIndex:
         several = [validate.checked_id(one) for one in ([ids] if isinstance(ids, str | int) else ids)]
         with self._store.write_lock():
             if purge:
-                self._upkeep.before_purge(several)
+                self._maintainer.before_purge(several)
             n_docs = self._store.delete(several, purge=purge)
         self._follow_up()
         return n_docs
@@ -266,7 +266,7 @@ class ColIndex:
         Returns: whether anything was done.
         Raises: ReadOnlyError, IndexLockedError, StorageError.
         """
-        return self._upkeep.run(self._own_encoder.for_queries(), self.n_threads)
+        return self._maintainer.run(self._index_encoder.for_queries(), self.n_threads)
 
     # --- searching ----------------------------------------------------------------------------
 
@@ -336,7 +336,7 @@ class ColIndex:
         k = validate.checked_k(k)
         encoding = Profile()
         with encoding.stage("encode"):
-            tokens = [one.vectors for one in self._own_encoder.query_tokens(queries)]
+            tokens = [one.vectors for one in self._index_encoder.query_tokens(queries)]
         texts = [validate.text_of(one) for one in queries] if hybrid else None
         retrieved: list[list[DocId]] = []
         if candidates is not None:
@@ -349,19 +349,19 @@ class ColIndex:
             share = 1.0 if exact else validate.checked_recall(recall)
             request = Request(_at_most_all(k, snapshot), allowed, share, self.n_threads)
             if texts is None:
-                searched = self._searcher.search(snapshot, tokens[rows], request)
+                searched = self._engine.search(snapshot, tokens[rows], request)
             else:
-                searched = self._searcher.hybrid(
+                searched = self._engine.hybrid(
                     snapshot, tokens[rows], texts[rows], request, fuse=hybrid == "rrf"
                 )
             if candidates is not None:
                 searched = [
-                    self._searcher.with_candidates(snapshot, *pair, request)
+                    self._engine.with_candidates(snapshot, *pair, request)
                     for pair in zip(searched, others[rows])
                 ]
             for one in searched:
                 one.profile.stage_ms = encoding.stage_ms | one.profile.stage_ms
-            return [hits_of(snapshot, one.ranking, one.profile if profile else None) for one in searched]
+            return [to_hits(snapshot, one.ranking, one.profile if profile else None) for one in searched]
 
         if group_by is None:
             hits = best(k)
@@ -391,13 +391,13 @@ class ColIndex:
         snapshot = self._store.snapshot()
         k, recall = validate.checked_k(k), validate.checked_recall(recall)
         if queries is None:
-            vectors = self._upkeep.made_up_queries(self._own_encoder.for_queries(), self.n_threads)
+            vectors = self._maintainer.made_up_queries(self._index_encoder.for_queries(), self.n_threads)
         else:
-            vectors = [tokens.vectors for tokens in self._own_encoder.query_tokens(queries)]
+            vectors = [tokens.vectors for tokens in self._index_encoder.query_tokens(queries)]
         if not vectors:
             raise ConfigError("an audit needs queries, and documents to search")
         found, exact = (
-            self._searcher.search(
+            self._engine.search(
                 snapshot, vectors, Request(_at_most_all(k, snapshot), None, share, self.n_threads)
             )
             for share in (recall, 1.0)
@@ -412,12 +412,12 @@ class ColIndex:
         """
         snapshot, found = self._store.located([validate.checked_id(one) for one in ids])
         doc_nos = np.unique(found)
-        [tokens] = self._own_encoder.query_tokens([query])
+        [tokens] = self._index_encoder.query_tokens([query])
         scores = self._scorer.score(
             snapshot, self._scorer.prepare(tokens.vectors), doc_nos,
             n_threads=self.n_threads, profile=Profile(),
         )  # fmt: skip
-        return hits_of(
+        return to_hits(
             snapshot, Ranking.best(doc_nos, scores, validate.checked_k(k or len(doc_nos) or 1)), None
         )
 
@@ -427,7 +427,7 @@ class ColIndex:
         Raises: UnknownIdError if the id is not in the index; DocumentError if it has no tokens.
         """
         snapshot, doc_nos = self._store.located([validate.checked_id(id)])
-        [tokens] = self._own_encoder.query_tokens([query])
+        [tokens] = self._index_encoder.query_tokens([query])
         aligned = self._scorer.align(snapshot, self._scorer.prepare(tokens.vectors), int(doc_nos[0]))
         if aligned is None:
             raise DocumentError(f"document {id!r} has no tokens, so there is nothing to explain")
@@ -453,7 +453,7 @@ class ColIndex:
 
         Raises: EncoderError if there is none, or if it is another one.
         """
-        return self._own_encoder.get()
+        return self._index_encoder.get()
 
     def __len__(self) -> int:
         return self._store.snapshot().n_docs
@@ -480,7 +480,7 @@ class ColIndex:
         ("memory": what searching keeps hot, "disk": files retrieval reads, "all": with texts,
         metadata and text index), prefilter, optimize_due.
         """
-        return describe(self._store, self.config) | {"optimize_due": self._upkeep.reason()}
+        return describe(self._store, self.config) | {"optimize_due": self._maintainer.reason()}
 
     def check(self, *, deep: bool = False, repair: bool = False) -> CheckReport:
         """Verify every checksum; deep also compares SQLite with the segments, repair rebuilds it from them."""
@@ -535,7 +535,7 @@ class ColIndex:
 
     def _follow_up(self, n_tokens_before: int | None = None) -> None:
         """What a committed write leaves to do; not before the write is durable, and never its failure."""
-        self._upkeep.after_write(n_tokens_before, self._own_encoder.for_queries, self.n_threads)
+        self._maintainer.after_write(n_tokens_before, self._index_encoder.for_queries, self.n_threads)
 
 
 def _at_most_all(k: int, snapshot: Snapshot) -> int:

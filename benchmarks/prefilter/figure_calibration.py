@@ -121,7 +121,7 @@ def _measured(sources: Sequence[Source], options: Options) -> list[Rehearsed]:
 def _rehearsed(name: str, work: Workload, options: Options, *, n_made_up: int) -> Rehearsed:
     folder = options.home / "indexes" / work.folder.name / "calibration"
     with build_index(folder, work, n_threads=options.threads) as index:
-        made_up = index._upkeep.made_up_queries(None, options.threads, n_made_up)
+        made_up = index._maintainer.made_up_queries(None, options.threads, n_made_up)
         queries = {REAL: work.queries[:N_REAL], MADE_UP: made_up}
         walks = {
             (kind, k): walked
@@ -133,10 +133,10 @@ def _rehearsed(name: str, work: Workload, options: Options, *, n_made_up: int) -
 
 def _walks(index: Any, queries: Sequence[NDArray[np.float32]], n_threads: int) -> Iterator[Walks]:
     """For each of DEPTHS."""
-    rehearsal = index._upkeep.rehearsed(index._store.snapshot().model, queries, n_threads)
+    simulation = index._maintainer.simulated(index._store.snapshot().model, queries, n_threads)
     everyone = range(len(queries))
     for k in DEPTHS:
-        yield Walks(rehearsal.recalls(k, everyone), rehearsal.n_scored(k, everyone))
+        yield Walks(simulation.recalls(k, everyone), simulation.n_scored(k, everyone))
 
 
 def misses(collections: Sequence[Rehearsed], *, read_off: bool) -> Iterator[Row]:

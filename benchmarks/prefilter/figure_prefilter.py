@@ -51,14 +51,14 @@ def run(options: Options) -> Measured:
 
 
 def _learned(index: Any, work: Workload) -> Iterator[tuple[str, int, Order]]:
-    from colsearch.query.candidates import Fronted
+    from colsearch.query.candidates import CandidateIndex
 
     snapshot = index._store.snapshot()
     if snapshot.model is None:
         return
-    parts = [part for part in snapshot.parts if part.prefilter is not None]
+    parts = [part for part in snapshot.segments if part.prefilter is not None]
     prefilter = index._models.loaded(snapshot.model)[0]
-    fronted = Fronted(prefilter, parts, index._scorer)
+    fronted = CandidateIndex(prefilter, parts, index._scorer)
     # One segment, whose rows are the documents in order: the index was compacted.
     yield (
         "learned",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from colsearch.ingest.passages import TokenSpans
 
 
-class OwnEncoder:
+class IndexEncoder:
     """Of the index in `path`; `encoder` is what the caller gave, or None to load what the index names."""
 
     def __init__(self, config: IndexConfig, path: Path, encoder: Encoder | None) -> None:

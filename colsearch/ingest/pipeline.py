@@ -12,7 +12,7 @@ from colsearch.codec.rotated import RotatedCodec
 from colsearch.errors import DocumentError
 from colsearch.ingest import validate
 from colsearch.store.segment import DocumentBatch
-from colsearch.store.staging import Build
+from colsearch.store.staging import StagedWrite
 from colsearch.types import F32, Document, TokenVectors
 
 _log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def _checked(batch: Sequence[Document], arrays: Sequence[F32], dim: int) -> Toke
 
 
 def write(
-    build: Build,
+    build: StagedWrite,
     codec: RotatedCodec,
     batches: Iterable[EncodedDocuments],
     progress: Progress,

@@ -36,7 +36,7 @@ class ColIndexSearch:
         self.opened: ColIndex | None = None
 
     def index(self, corpus: Any, *, task_metadata: Any, hf_split: str, hf_subset: str, **_: Any) -> None:
-        """Build an index of `corpus`, rows with "id", "text" and maybe "title"."""
+        """StagedWrite an index of `corpus`, rows with "id", "text" and maybe "title"."""
         if self.opened is not None:
             self.opened.close()
         path = self.folder / f"{task_metadata.name}-{hf_subset}-{hf_split}"

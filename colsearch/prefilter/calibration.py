@@ -95,7 +95,7 @@ def _row(k: int) -> int:
     return min(int(np.searchsorted(DEPTHS, k)), len(DEPTHS) - 1)
 
 
-class Rehearsal:
+class RecallSimulation:
     """Collects, segment by segment, what a calibration replays: candidates, and some documents beyond them.
 
     Scoring every document for every query would cost as much as embedding them all, and again at each
@@ -176,7 +176,7 @@ class Rehearsal:
         """(n_queries, n_steps) documents that these walks score."""
         return np.stack([replay.n_scored(k) for replay in self._deep_enough(k, numbers)])
 
-    def _deep_enough(self, k: int, numbers: range) -> list["_Replay"]:
+    def _deep_enough(self, k: int, numbers: range) -> list["_SimulatedQuery"]:
         return [self._replayed[i] for i in numbers if k <= DEPTHS[0] or self._depth(i) >= _N_DEEP]
 
     def _depth(self, i: int) -> int:
@@ -185,10 +185,10 @@ class Rehearsal:
         return max(_N_CANDIDATES if shallow else _N_DEEP, int(_PER_ROOT * self._n_docs**0.5))
 
     @lazy
-    def _replayed(self) -> list["_Replay"]:
+    def _replayed(self) -> list["_SimulatedQuery"]:
         return [self._replay(i) for i in range(len(self._queries))]
 
-    def _replay(self, i: int) -> "_Replay":
+    def _replay(self, i: int) -> "_SimulatedQuery":
         """As a search would: candidates are scored by the first plane, the best of them by all planes."""
         candidates, passed_over, sampled = self._candidates[i], self._passed_over[i], self._sampled[i]
         coarse = self._scores(i, candidates, n_planes=1)
@@ -201,7 +201,7 @@ class Rehearsal:
                 rows = scored.rows[scored.segments == number]
                 beyond &= (sampled.segments != number) | ~np.isin(sampled.rows, rows)
         near = self._scores(i, passed_over, n_planes=None)
-        return _Replay(candidates.values, coarse, fine, near, sampled.values[beyond])
+        return _SimulatedQuery(candidates.values, coarse, fine, near, sampled.values[beyond])
 
     def _scores(self, i: int, found: "_Found", *, n_planes: int | None) -> F32:
         scores = np.empty(len(found.rows), np.float32)
@@ -249,7 +249,7 @@ class _Found:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Replay:
+class _SimulatedQuery:
     """One query's walk, to be stopped at any z.
 
     Attributes:

@@ -9,17 +9,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from colsearch.prefilter.calibration import DEPTHS, Calibration, Rehearsal
+from colsearch.prefilter.calibration import DEPTHS, Calibration, RecallSimulation
 from colsearch.prefilter.fit import MIN_DOCS, fit_prefilter
 from colsearch.prefilter.model import MODEL_META, LearnedPrefilter
 from colsearch.prefilter.quantizer import DocumentCodes
-from colsearch.prefilter.sampling import gather, join, reworded_runs, token_runs, word_runs
-from colsearch.prefilter.state import SAMPLE, ModelNotes, fitted_on, usable_model
-from colsearch.prefilter.stored import ModelCache, stored_codes
-from colsearch.scoring.cost import scans
+from colsearch.prefilter.sampling import (
+    gather,
+    join,
+    paraphrase_queries,
+    token_span_queries,
+    word_span_queries,
+)
+from colsearch.prefilter.state import SAMPLE, PrefilterState, fitted_on, usable_model
+from colsearch.prefilter.stored import PrefilterCache, stored_codes
+from colsearch.scoring.cost import scan_cost
 from colsearch.scoring.scorer import Scorer, searchable
 from colsearch.store.prefilter_file import present_rows
-from colsearch.store.snapshot import LiveSegment, Model, Snapshot
+from colsearch.store.snapshot import FittedModel, LiveSegment, Snapshot
 from colsearch.store.store import Store
 from colsearch.types import F32, I64, DocId, TokenVectors
 from colsearch_kernels import Codes
@@ -62,10 +68,10 @@ class Due:
     n_missing: int
 
 
-class Upkeep:
+class PrefilterMaintainer:
     """Keeps the prefilter of a store; every step is a commit of its own, and none changes a score."""
 
-    def __init__(self, store: Store, scorer: Scorer, models: ModelCache) -> None:
+    def __init__(self, store: Store, scorer: Scorer, models: PrefilterCache) -> None:
         self._store = store
         self._codec = scorer.codec
         self._scorer = scorer
@@ -76,12 +82,12 @@ class Upkeep:
         snapshot = self._store.snapshot()
         if usable_model(snapshot) is None:
             n_tokens = snapshot.n_tokens
-            if scans(n_tokens, 1, self._codec.dim) <= 1 or snapshot.n_docs < MIN_DOCS:
+            if scan_cost(n_tokens, 1, self._codec.dim) <= 1 or snapshot.n_docs < MIN_DOCS:
                 return None
             return Due("searching takes a scan of all tokens; a prefilter would spare it", n_tokens, n_tokens)
         pending = sum(part.segment.n_tokens for part in _pending(snapshot))
         missing = sum(_n_missing(part) for part in _pending(snapshot))
-        if scans(pending, 1, self._codec.dim) > 0.5:
+        if scan_cost(pending, 1, self._codec.dim) > 0.5:
             return Due(f"{pending:,} tokens are not in the prefilter yet", pending, missing)
         return None
 
@@ -106,7 +112,7 @@ class Upkeep:
                 return
             n_now = self._store.snapshot().n_tokens
             n_added = 0 if n_tokens_before is None else n_now - n_tokens_before
-            urgent = scans(due.n_scanned, 1, self._codec.dim) > _URGENT_SCANS
+            urgent = scan_cost(due.n_scanned, 1, self._codec.dim) > _URGENT_SCANS
             if urgent or 4 * n_added >= max(due.n_missing, 1):
                 self.run(encoder(), n_threads)
         except Exception:  # noqa: BLE001
@@ -138,20 +144,20 @@ class Upkeep:
         if not snapshot.n_tokens:
             return []
         documents, doc_nos = self._sample(snapshot, 0, rng)
-        asked = [] if encode is None else _asked(snapshot, doc_nos, encode, rng)
-        return (asked or reworded_runs(documents, self._codec, n, rng, n_threads))[:n]
+        asked = [] if encode is None else encoded_text_queries(snapshot, doc_nos, encode, rng)
+        return (asked or paraphrase_queries(documents, self._codec, n, rng, n_threads))[:n]
 
-    def rehearsed(self, model: Model, queries: Sequence[F32], n_threads: int) -> Rehearsal:
+    def simulated(self, model: FittedModel, queries: Sequence[F32], n_threads: int) -> RecallSimulation:
         """What walks of these queries would meet, among all that the model's prefilter covers."""
         prefilter = self._models.loaded(model)[0]
-        rehearsal = Rehearsal(prefilter, self._codec, queries, n_threads)
-        for part in self._store.snapshot().parts:
+        simulation = RecallSimulation(prefilter, self._codec, queries, n_threads)
+        for part in self._store.snapshot().segments:
             if part.prefilter is not None:
                 part.segment.verify(None)
                 codes = self._scorer.codes(part.segment)
                 document_codes = stored_codes(part.prefilter, prefilter, codes.n_docs)
-                rehearsal.add(document_codes, codes, _answers(part), part.segment.file.release)
-        return rehearsal
+                simulation.add(document_codes, codes, _answers(part), part.segment.file.release)
+        return simulation
 
     def run(self, encode: EncodeQueries | None, n_threads: int) -> bool:
         """Do what is due.
@@ -168,16 +174,16 @@ class Upkeep:
                 self._refit(encode, n_threads)
                 return True
             self._extend(model.name, self._models.loaded(model)[0], n_threads)
-            if self._store.snapshot().n_tokens >= _GROWTH * ModelNotes.of(model).checked_tokens:
+            if self._store.snapshot().n_tokens >= _GROWTH * PrefilterState.of(model).checked_tokens:
                 self._measure_again(model, encode, n_threads)
             return True
 
     def _refit(self, encode: EncodeQueries | None, n_threads: int) -> None:
         prefilter, held_out, sample = self._fitted(encode, n_threads)
         name = self._store.put_model(prefilter.arrays() | {SAMPLE: sample}, MODEL_META)
-        rehearsal = Rehearsal(prefilter, self._codec, held_out, n_threads)
-        self._extend(name, prefilter, n_threads, rehearsal)
-        self._adopt(name, rehearsal.calibration())
+        simulation = RecallSimulation(prefilter, self._codec, held_out, n_threads)
+        self._extend(name, prefilter, n_threads, simulation)
+        self._adopt(name, simulation.calibration())
 
     def _fitted(
         self, encode: EncodeQueries | None, n_threads: int
@@ -189,26 +195,30 @@ class Upkeep:
         snapshot = self._store.snapshot()
         rng = np.random.default_rng(_SEED)
         documents, doc_nos = self._sample(snapshot, 0, rng)
-        runs = token_runs(documents, self._codec, _N_RUNS, rng)
-        asked = [] if encode is None else _asked(snapshot, doc_nos, encode, rng)
+        runs = token_span_queries(documents, self._codec, _N_RUNS, rng)
+        asked = [] if encode is None else encoded_text_queries(snapshot, doc_nos, encode, rng)
         if len(asked) > 2 * N_CALIBRATION:
             held_out, probes = asked[:N_CALIBRATION], np.concatenate(asked[N_CALIBRATION:])
         else:
-            held_out = reworded_runs(documents, self._codec, N_CALIBRATION, rng, n_threads)
+            held_out = paraphrase_queries(documents, self._codec, N_CALIBRATION, rng, n_threads)
             probes = np.concatenate(runs)
         probes = probes[rng.permutation(len(probes))]
         return fit_prefilter(self._codec, documents, probes, runs, n_threads), held_out, doc_nos
 
     def _adopt(self, name: str, calibration: Calibration) -> None:
         snapshot = self._store.snapshot()
-        notes = ModelNotes(calibration, snapshot.n_tokens, snapshot.next_doc_no)
+        notes = PrefilterState(calibration, snapshot.n_tokens, snapshot.next_doc_no)
         self._store.adopt_model(name, notes.to_json())
 
     def _extend(
-        self, model: str, prefilter: LearnedPrefilter, n_threads: int, rehearsal: Rehearsal | None = None
+        self,
+        model: str,
+        prefilter: LearnedPrefilter,
+        n_threads: int,
+        simulation: RecallSimulation | None = None,
     ) -> None:
         """Give each segment that lacks it what the model makes of it."""
-        for part in self._store.snapshot().parts:
+        for part in self._store.snapshot().segments:
             has = part.prefilter is not None and part.prefilter.meta["model"] == model
             if has or part.segment.n_tokens < _MIN_SEGMENT_TOKENS:
                 continue
@@ -216,8 +226,8 @@ class Upkeep:
             codes = self._scorer.codes(part.segment)
             document_codes = self._document_codes(part, model, prefilter, codes, n_threads)
             self._store.put_prefilter(part.segment.name, model, document_codes._asdict())
-            if rehearsal is not None:
-                rehearsal.add(document_codes, codes, _answers(part), part.segment.file.release)
+            if simulation is not None:
+                simulation.add(document_codes, codes, _answers(part), part.segment.file.release)
 
     def _document_codes(
         self, part: LiveSegment, model: str, prefilter: LearnedPrefilter, codes: Codes, n_threads: int
@@ -239,37 +249,37 @@ class Upkeep:
             part.segment.file.release()
         return document_codes
 
-    def _measure_again(self, model: Model, encode: EncodeQueries | None, n_threads: int) -> None:
+    def _measure_again(self, model: FittedModel, encode: EncodeQueries | None, n_threads: int) -> None:
         """A calibration for what the index has become; a new prefilter if new documents are unlike the old ones."""
-        snapshot, notes = self._store.snapshot(), ModelNotes.of(model)
+        snapshot, notes = self._store.snapshot(), PrefilterState.of(model)
         rng = np.random.default_rng(_SEED)
         newer, _ = self._sample(snapshot, notes.checked_doc_no, rng)
-        of_new = reworded_runs(newer, self._codec, _N_OF_NEW, rng, n_threads) if newer.n_docs else []
+        of_new = paraphrase_queries(newer, self._codec, _N_OF_NEW, rng, n_threads) if newer.n_docs else []
         documents, doc_nos = self._sample(snapshot, 0, rng)
         n = N_CALIBRATION - len(of_new)
-        asked = [] if encode is None else _asked(snapshot, doc_nos, encode, rng)[:n]
-        of_all = asked if len(asked) == n else reworded_runs(documents, self._codec, n, rng, n_threads)
-        rehearsal = self.rehearsed(model, [*of_new, *of_all], n_threads)
+        asked = [] if encode is None else encoded_text_queries(snapshot, doc_nos, encode, rng)[:n]
+        of_all = asked if len(asked) == n else paraphrase_queries(documents, self._codec, n, rng, n_threads)
+        simulation = self.simulated(model, [*of_new, *of_all], n_threads)
         z = notes.calibration.measured_z(_CHECKED_RECALL, DEPTHS[0])
         if (
             of_new
             and z is not None
-            and rehearsal.kept(z, DEPTHS[0], len(of_new)) < _CHECKED_RECALL - _TOLERANCE
+            and simulation.kept(z, DEPTHS[0], len(of_new)) < _CHECKED_RECALL - _TOLERANCE
         ):
             _log.info("%s: the prefilter no longer fits the documents; fitting it anew", self._store.path)
             self._refit(encode, n_threads)
         else:
-            self._adopt(model.name, rehearsal.calibration(len(of_new)))
+            self._adopt(model.name, simulation.calibration(len(of_new)))
 
     def _sample(self, snapshot: Snapshot, first: int, rng: np.random.Generator) -> tuple[Codes, I64]:
         """Copies of live documents at random, of those numbered `first` or later, and their doc_nos."""
-        doc_nos = np.concatenate([part.segment.doc_nos[_answers(part)] for part in snapshot.parts])
+        doc_nos = np.concatenate([part.segment.doc_nos[_answers(part)] for part in snapshot.segments])
         doc_nos = doc_nos[doc_nos >= first]
         mean_tokens = snapshot.n_tokens / max(snapshot.n_docs, 1)
         n = min(_SAMPLE_DOCS, max(MIN_DOCS, int(_SAMPLE_TOKENS / mean_tokens)))
         chosen = np.sort(rng.permutation(doc_nos)[:n])
         pieces = []
-        for part in snapshot.parts:
+        for part in snapshot.segments:
             ordinals = searchable(part, chosen)
             assert ordinals is not None
             part.segment.verify(ordinals)
@@ -282,7 +292,7 @@ def _pending(snapshot: Snapshot) -> list[LiveSegment]:
     """Segments that the prefilter should cover and does not."""
     return [
         part
-        for part in snapshot.parts
+        for part in snapshot.segments
         if part.prefilter is None and part.segment.n_tokens >= _MIN_SEGMENT_TOKENS
     ]
 
@@ -300,10 +310,12 @@ def _answers(part: LiveSegment) -> NDArray[np.bool_]:
     return answers
 
 
-def _asked(snapshot: Snapshot, doc_nos: I64, encode: EncodeQueries, rng: np.random.Generator) -> list[F32]:
+def encoded_text_queries(
+    snapshot: Snapshot, doc_nos: I64, encode: EncodeQueries, rng: np.random.Generator
+) -> list[F32]:
     """Some words of documents, encoded as queries; none where documents have no texts."""
     some = np.sort(rng.permutation(doc_nos)[:_N_TEXTS])
-    texts = word_runs([document.text or "" for document in snapshot.documents(some)], rng)
+    texts = word_span_queries([document.text or "" for document in snapshot.documents(some)], rng)
     if not texts:
         return []
     tokens = encode(texts)

@@ -47,16 +47,16 @@ def join(pieces: Sequence[Codes]) -> Codes:
     )
 
 
-def token_runs(codes: Codes, codec: RotatedCodec, n: int, rng: np.random.Generator) -> list[F32]:
+def token_span_queries(codes: Codes, codec: RotatedCodec, n: int, rng: np.random.Generator) -> list[F32]:
     """n queries, each a run of neighbouring tokens of one document, as the codes have them."""
     runs, _ = _runs(codes, codec, n, rng)
     return runs
 
 
-def reworded_runs(
+def paraphrase_queries(
     codes: Codes, codec: RotatedCodec, n: int, rng: np.random.Generator, n_threads: int
 ) -> list[F32]:
-    """As `token_runs`, but each token gives way to the nearest of other documents, as if these had to say it.
+    """As `token_span_queries`, but each token gives way to the nearest of other documents, as if these had to say it.
 
     Runs as they stand are too easy: their own documents, and what repeats these, hold exactly their tokens and
     stand out by far, the more so the more of them there are.
@@ -100,7 +100,7 @@ def _decoded(codes: Codes, rows: I64, codec: RotatedCodec) -> F32:
     return codec.decode(encoded)
 
 
-def word_runs(texts: Sequence[str], rng: np.random.Generator) -> list[str]:
+def word_span_queries(texts: Sequence[str], rng: np.random.Generator) -> list[str]:
     """A few neighbouring words of each text, as a user might ask for it; texts without words are left out."""
     runs = []
     for text in texts:

@@ -10,14 +10,14 @@ from typing import Any
 from colsearch.errors import DamagedError
 from colsearch.prefilter.calibration import Calibration
 from colsearch.prefilter.model import MODEL_META
-from colsearch.store.snapshot import Model, Snapshot
+from colsearch.store.snapshot import FittedModel, Snapshot
 from colsearch.types import I64
 
 SAMPLE = "sample"
 
 
 @dataclass(frozen=True, slots=True)
-class ModelNotes:
+class PrefilterState:
     """Attributes:
     calibration: from recall to how far a query follows its candidates.
     checked_tokens: tokens of the index when recall was last measured.
@@ -36,7 +36,7 @@ class ModelNotes:
         }
 
     @classmethod
-    def of(cls, model: Model) -> "ModelNotes":
+    def of(cls, model: FittedModel) -> "PrefilterState":
         """Raises: DamagedError: if the notes are not what was written."""
         try:
             notes = json.loads(model.notes)
@@ -49,13 +49,13 @@ class ModelNotes:
             ) from None
 
 
-def usable_model(snapshot: Snapshot) -> Model | None:
+def usable_model(snapshot: Snapshot) -> FittedModel | None:
     """The prefilter's model, unless it is of a kind that this release does not read, and will make anew."""
     model = snapshot.model
     return model if model is not None and model.file.meta == MODEL_META else None
 
 
-def fitted_on(model: Model) -> I64 | None:
+def fitted_on(model: FittedModel) -> I64 | None:
     """Sorted doc_nos of the documents of which the model may hold tokens; None if it does not say.
 
     Raises: DamagedError: if it says something else.

@@ -4,12 +4,12 @@ from weakref import WeakKeyDictionary
 
 from colsearch.prefilter.model import LearnedPrefilter
 from colsearch.prefilter.quantizer import DocumentCodes, stage_bytes
-from colsearch.prefilter.state import ModelNotes
+from colsearch.prefilter.state import PrefilterState
 from colsearch.store.container import Container
-from colsearch.store.snapshot import Model
+from colsearch.store.snapshot import FittedModel
 
 
-class ModelCache:
+class PrefilterCache:
     """Models that were read from their files, each once while anybody holds it.
 
     Args:
@@ -18,9 +18,11 @@ class ModelCache:
 
     def __init__(self, padded_dim: int) -> None:
         self._padded_dim = padded_dim
-        self._loaded: WeakKeyDictionary[Model, tuple[LearnedPrefilter, ModelNotes]] = WeakKeyDictionary()
+        self._loaded: WeakKeyDictionary[FittedModel, tuple[LearnedPrefilter, PrefilterState]] = (
+            WeakKeyDictionary()
+        )
 
-    def loaded(self, model: Model) -> tuple[LearnedPrefilter, ModelNotes]:
+    def loaded(self, model: FittedModel) -> tuple[LearnedPrefilter, PrefilterState]:
         """The prefilter, and what was measured of it.
 
         Raises: DamagedError: if what is stored does not fit together.
@@ -31,7 +33,7 @@ class ModelCache:
             prefilter = LearnedPrefilter.from_arrays(
                 arrays, padded_dim=self._padded_dim, name=str(model.file.path)
             )
-            loaded = self._loaded[model] = prefilter, ModelNotes.of(model)
+            loaded = self._loaded[model] = prefilter, PrefilterState.of(model)
         return loaded
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from colsearch.query.engine import Searched
+from colsearch.query.engine import QueryResult
 from colsearch.types import F32
 
 _N_RESAMPLES = 2000
@@ -55,8 +55,8 @@ class Audit:
 
 
 def audit(
-    found: Sequence[Searched],
-    exact: Sequence[Searched],
+    found: Sequence[QueryResult],
+    exact: Sequence[QueryResult],
     *,
     k: int,
     promised: float,

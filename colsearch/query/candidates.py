@@ -22,7 +22,7 @@ from colsearch.types import F32, I64, Profile
 _REFINED_DEVIATIONS, _REFINED_MORE = 4.0, 6
 
 
-class Fronted:
+class CandidateIndex:
     """Several segments as one list of rows, one row a document; made anew when the segments change.
 
     In memory: the coarse codes of the prefilter, and 64 bytes of addresses and numbers a document.

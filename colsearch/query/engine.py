@@ -10,10 +10,10 @@ import numpy as np
 
 from colsearch.prefilter.model import LearnedPrefilter
 from colsearch.prefilter.state import usable_model
-from colsearch.prefilter.stored import ModelCache
-from colsearch.query.candidates import Fronted, prefilter_files
+from colsearch.prefilter.stored import PrefilterCache
+from colsearch.query.candidates import CandidateIndex, prefilter_files
 from colsearch.query.fusion import N_LEXICAL, fused
-from colsearch.scoring.cost import scans
+from colsearch.scoring.cost import scan_cost
 from colsearch.scoring.scorer import Ranking, Scorer, searchable
 from colsearch.store.snapshot import LiveSegment, Snapshot
 from colsearch.types import F32, I64, Hit, Hits, Profile
@@ -43,7 +43,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Searched:
+class QueryResult:
     """One query, its result, and how that came about."""
 
     query: F32
@@ -51,36 +51,36 @@ class Searched:
     profile: Profile = field(default_factory=Profile)
 
 
-class Searcher:
+class QueryEngine:
     """Plans and runs queries: a scan, which is exact, while that is cheap; else the prefilter first."""
 
-    def __init__(self, scorer: Scorer, models: ModelCache) -> None:
+    def __init__(self, scorer: Scorer, models: PrefilterCache) -> None:
         self._scorer = scorer
         self._models = models
-        self._fronted: Fronted | None = None
+        self._fronted: CandidateIndex | None = None
 
-    def search(self, snapshot: Snapshot, queries: Sequence[F32], request: Request) -> list[Searched]:
+    def search(self, snapshot: Snapshot, queries: Sequence[F32], request: Request) -> list[QueryResult]:
         """The k best documents for each query.
 
         Args:
             queries: (n_query_tokens, dim) each.
         """
-        n_tokens = _n_tokens(snapshot.parts, request.allowed)
+        n_tokens = _n_tokens(snapshot.segments, request.allowed)
         if request.allowed is not None:
             n_tokens = min(_APART * n_tokens, snapshot.n_tokens)
         longest = max((len(query) for query in queries), default=0)
         model = None if self._scorer.device else usable_model(snapshot)
-        if model is None or request.recall >= 1 or scans(n_tokens, longest, self._scorer.codec.dim) <= 1:
+        if model is None or request.recall >= 1 or scan_cost(n_tokens, longest, self._scorer.codec.dim) <= 1:
             return self._scan(snapshot, queries, request)
         prefilter, notes = self._models.loaded(model)
         z = notes.calibration.z(request.recall, request.k)
-        if z is None or all(part.prefilter is None for part in snapshot.parts):
+        if z is None or all(part.prefilter is None for part in snapshot.segments):
             return self._scan(snapshot, queries, request)
         if len(queries) == 1:
             return [self._prefiltered(snapshot, queries[0], request, prefilter, z)]
         # Side by side, each on one thread: the results are the same, and no thread waits for another.
         alone = replace(request, n_threads=1)
-        found: list[Searched | None] = [None] * len(queries)
+        found: list[QueryResult | None] = [None] * len(queries)
 
         def search_one(i: int) -> None:
             found[i] = self._prefiltered(snapshot, queries[i], alone, prefilter, z)
@@ -96,15 +96,15 @@ class Searcher:
         request: Request,
         *,
         fuse: bool,
-    ) -> list[Searched]:
+    ) -> list[QueryResult]:
         """As `search`, with BM25's best added as candidates, or fused with BM25's order."""
         wider = replace(request, k=max(request.k, N_LEXICAL)) if fuse else request
         searched = self.search(snapshot, queries, wider)
         return [self._with_bm25(snapshot, *pair, request, fuse) for pair in zip(searched, texts)]
 
     def _with_bm25(
-        self, snapshot: Snapshot, found: Searched, text: str, request: Request, fuse: bool
-    ) -> Searched:
+        self, snapshot: Snapshot, found: QueryResult, text: str, request: Request, fuse: bool
+    ) -> QueryResult:
         profile = found.profile
         with profile.stage("bm25"):
             doc_nos, scores = snapshot.bm25(text, max(N_LEXICAL, request.k))
@@ -113,12 +113,12 @@ class Searcher:
                 kept = np.isin(doc_nos, request.allowed)
                 doc_nos, scores = doc_nos[kept], scores[kept]
             ranking = fused([found.ranking, Ranking(doc_nos, scores)], request.k)
-            return Searched(found.query, ranking, profile)
+            return QueryResult(found.query, ranking, profile)
         return self.with_candidates(snapshot, found, doc_nos, request)
 
     def with_candidates(
-        self, snapshot: Snapshot, found: Searched, doc_nos: I64, request: Request
-    ) -> Searched:
+        self, snapshot: Snapshot, found: QueryResult, doc_nos: I64, request: Request
+    ) -> QueryResult:
         """A result in which further documents compete by their MaxSim."""
         if request.allowed is not None:
             doc_nos = doc_nos[np.isin(doc_nos, request.allowed)]
@@ -129,32 +129,32 @@ class Searcher:
             maxsim = self._scorer.score(snapshot, query, new, n_threads=request.n_threads, profile=profile)
         profile.n_candidates += len(new)
         ranking = Ranking.joined([found.ranking, Ranking.best(new, maxsim, request.k)], request.k)
-        return Searched(found.query, ranking, profile)
+        return QueryResult(found.query, ranking, profile)
 
-    def _fronted_by(self, prefilter: LearnedPrefilter, parts: Sequence[LiveSegment]) -> Fronted:
+    def _fronted_by(self, prefilter: LearnedPrefilter, parts: Sequence[LiveSegment]) -> CandidateIndex:
         if self._fronted is None or self._fronted.files != prefilter_files(parts):
-            self._fronted = Fronted(prefilter, parts, self._scorer)
+            self._fronted = CandidateIndex(prefilter, parts, self._scorer)
         return self._fronted
 
-    def _scan(self, snapshot: Snapshot, queries: Sequence[F32], request: Request) -> list[Searched]:
+    def _scan(self, snapshot: Snapshot, queries: Sequence[F32], request: Request) -> list[QueryResult]:
         profile = Profile()
         with profile.stage("prepare"):
             prepared = [self._scorer.prepare(query) for query in queries]
         with profile.stage("scan"):
             rankings = self._scorer.scan(
-                snapshot.parts, prepared, request.k, allowed=request.allowed,
+                snapshot.segments, prepared, request.k, allowed=request.allowed,
                 n_threads=request.n_threads, profile=profile,
             )  # fmt: skip
         profile.n_candidates = profile.n_scored
-        return [Searched(query, ranking, profile.copy()) for query, ranking in zip(queries, rankings)]
+        return [QueryResult(query, ranking, profile.copy()) for query, ranking in zip(queries, rankings)]
 
     def _prefiltered(
         self, snapshot: Snapshot, query: F32, request: Request, prefilter: LearnedPrefilter, z: float
-    ) -> Searched:
+    ) -> QueryResult:
         """One query by way of the prefilter, or by a scan where it cannot keep its promise."""
         profile = Profile()
-        fronted = [part for part in snapshot.parts if part.prefilter is not None]
-        tail = [part for part in snapshot.parts if part.prefilter is None]
+        fronted = [part for part in snapshot.segments if part.prefilter is not None]
+        tail = [part for part in snapshot.segments if part.prefilter is None]
         with profile.stage("prepare"):
             prepared = self._scorer.prepare(query)
         with profile.stage("tail"):
@@ -188,10 +188,10 @@ class Searcher:
                 prepared, rows, followed.scores, k=request.k, n_threads=request.n_threads, profile=profile
             )
         profile.n_candidates += len(rows)
-        return Searched(query, Ranking.joined([newest, refined], request.k), profile)
+        return QueryResult(query, Ranking.joined([newest, refined], request.k), profile)
 
 
-def hits_of(snapshot: Snapshot, ranking: Ranking, profile: Profile | None) -> Hits:
+def to_hits(snapshot: Snapshot, ranking: Ranking, profile: Profile | None) -> Hits:
     """The documents of a ranking, read from the snapshot; `profile` becomes the hits' own."""
     with (profile or Profile()).stage("documents"):
         documents = snapshot.documents(ranking.doc_nos)

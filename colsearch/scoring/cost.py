@@ -7,7 +7,7 @@ _LANES = 16
 CHEAP_SCAN_NS = 2e6
 
 
-def scans(n_tokens: int, n_query_tokens: int, dim: int) -> float:
+def scan_cost(n_tokens: int, n_query_tokens: int, dim: int) -> float:
     """What scoring all of these tokens costs, in cheap scans: up to 1, scoring everything is the plan."""
     ns_per_token = -(-n_query_tokens // _LANES) * dim / 128 * _NS_PER_TOKEN_AND_128_DIMS
     return n_tokens * ns_per_token / CHEAP_SCAN_NS

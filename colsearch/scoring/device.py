@@ -87,7 +87,7 @@ class Device:
             try:
                 copy = torch_backend.DeviceCodes.copy_of(codes, self.name)
             except torch.cuda.OutOfMemoryError as error:
-                gigabytes = torch_backend.n_bytes_of(codes) / 1e9
+                gigabytes = torch_backend.device_bytes(codes) / 1e9
                 raise ConfigError(
                     f"{segment.file.path} takes {gigabytes:.1f} GB, which {self.name} does not have free; "
                     "open the index without device=, to search it on the CPU"

@@ -135,7 +135,7 @@ class Scorer:
         """(n,) float32 MaxSim of each document, in the order given."""
         scores = np.empty(len(doc_nos), np.float32)
         part_of, ordinal_of = snapshot.locate(doc_nos)
-        for number, part in enumerate(snapshot.parts):
+        for number, part in enumerate(snapshot.segments):
             rows = np.flatnonzero(part_of == number)
             if not rows.size:
                 continue
@@ -153,7 +153,7 @@ class Scorer:
     def align(self, snapshot: Snapshot, query: kernels.QuantizedQuery, doc_no: int) -> tuple[I64, F32] | None:
         """Best token of the document and its part of the score, for each query token; None without tokens."""
         part, ordinal = (int(n[0]) for n in snapshot.locate(np.array([doc_no], np.int64)))
-        segment = snapshot.parts[part].segment
+        segment = snapshot.segments[part].segment
         if segment.offsets[ordinal] == segment.offsets[ordinal + 1]:
             return None
         segment.verify(np.array([ordinal]))

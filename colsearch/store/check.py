@@ -101,12 +101,12 @@ def _check_files(store: Store, catalog: Catalog, report: CheckReport) -> None:
             report.problems.append(str(error))
 
     for row in catalog.segments:
-        look(store.own(store.segments_folder, row.name, ".seg"), partial(_check_segment, report))
+        look(store.path_of(store.segments_folder, row.name, ".seg"), partial(_check_segment, report))
     for (segment, model), name in catalog.prefilters.items():
-        path = store.own(store.segments_folder, name, ".pre")
+        path = store.path_of(store.segments_folder, name, ".pre")
         look(path, lambda p: _damaged_blocks(open_prefilter(p, segment, model, verify="off")))  # noqa: B023
     if catalog.model is not None:
-        path = store.own(store.models_folder, catalog.model[0], ".model")
+        path = store.path_of(store.models_folder, catalog.model[0], ".model")
         look(path, lambda p: _damaged_blocks(Container(p, verify="off")))
     for folder in (store.segments_folder, store.models_folder):
         report.unnamed_files += sorted(path.name for path in folder.iterdir() if path.name not in known)
@@ -147,7 +147,7 @@ def _check_ids(store: Store, report: CheckReport) -> None:
 
 
 def _live_ids(store: Store) -> Iterator[tuple[int, DocId]]:
-    for part in store.snapshot().parts:
+    for part in store.snapshot().segments:
         ordinals = np.arange(part.segment.n_docs) if part.live is None else np.flatnonzero(part.live)
         yield from ((int(part.segment.doc_nos[o]), part.segment.id(int(o))) for o in ordinals)
     for name in store.staged_names():

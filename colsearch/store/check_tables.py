@@ -49,7 +49,7 @@ def check_tables(store: Store) -> list[str]:
             lines = [line for (line,) in connection.execute("PRAGMA integrity_check")]
             if lines != ["ok"]:
                 return [f"SQLite: {line}" for line in lines]
-            segments = [part.segment for part in store.snapshot().parts]
+            segments = [part.segment for part in store.snapshot().segments]
             segments += [store.open_segment(name) for name in store.staged_names()]
             return [
                 *_schema(connection),

@@ -183,7 +183,7 @@ class Database:
             )
 
 
-def numbers_of(connection: sqlite3.Connection, keys: Sequence[str]) -> list[tuple[str, int]]:
+def doc_nos_for_keys(connection: sqlite3.Connection, keys: Sequence[str]) -> list[tuple[str, int]]:
     """Key and number of the documents that have one of these `id_key`s, however many.
 
     Raises: DamagedError: if SQLite gives anything but strings and integers.

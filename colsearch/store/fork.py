@@ -24,20 +24,20 @@ def watch(store: Store) -> None:
 
 def _before() -> None:
     for store in list(_stores):
-        store.hold()
+        store.lock_for_fork()
         _waiting.append(store)
 
 
 def _after_in_parent() -> None:
     while _waiting:
-        _waiting.pop().go_on()
+        _waiting.pop().unlock_after_fork()
 
 
 def _after_in_child() -> None:
     while _waiting:
         store = _waiting.pop()
-        store.go_on()
-        store.forget_writer()
+        store.unlock_after_fork()
+        store.drop_writer_lock()
 
 
 os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

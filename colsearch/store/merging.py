@@ -29,7 +29,7 @@ MIN_LIVE = 0.5
 
 def merge_small(store: Store) -> None:
     """Merge the newest segments while there are too many of a size, and those that are mostly dead."""
-    while run := _due(store.snapshot().parts):
+    while run := _due(store.snapshot().segments):
         merge(store, run)
 
 
@@ -80,7 +80,7 @@ def merge(store: Store, run: Sequence[LiveSegment]) -> None:
             connection.execute("INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?)", row)
         if carried is not None:
             connection.execute("INSERT INTO prefilters VALUES (?, ?, ?, ?)", carried)
-    store.changed()
+    store.invalidate_snapshot()
     collect(store)
 
 
@@ -119,7 +119,7 @@ def purge(store: Store) -> None:
         delete_staged(store)
         for name in UNFINISHED_NAMES:
             files.remove(store.path / name)
-        for part in store.snapshot().parts:
+        for part in store.snapshot().segments:
             if part.live is not None:
                 merge(store, [part])
         vacuum(store)

@@ -82,7 +82,7 @@ def repair(store: Store) -> CheckReport:
         if not settings:
             raise DamagedError(f"{store.path}: neither index.sqlite nor a segment can be read")
         lost = _rebuild(store, record, segments, settings, done)
-        store.changed()
+        store.invalidate_snapshot()
         report = check(store, deep=True)
     report.repaired, report.damaged_ids = done, lost
     return report
@@ -113,7 +113,7 @@ def _read_record(store: Store) -> _Record:
 def _segments(store: Store, record: _Record, done: list[str]) -> list[Segment]:
     """Those that index.sqlite names, if it can be trusted; else all files, a merged one before its parts."""
     if record.catalog is not None:
-        paths = [store.own(store.segments_folder, row.name, ".seg") for row in record.catalog.segments]
+        paths = [store.path_of(store.segments_folder, row.name, ".seg") for row in record.catalog.segments]
     else:
         done.append(
             "index.sqlite could not be trusted: deletions and updates are taken from what it still says, "
@@ -228,7 +228,7 @@ def _good_prefilters(
     try:
         if catalog.model is None:
             return []
-        Container(store.own(store.models_folder, catalog.model[0], ".model"), verify="full")
+        Container(store.path_of(store.models_folder, catalog.model[0], ".model"), verify="full")
     except (ColsearchError, FileNotFoundError):
         return []
     for (segment, model), name in catalog.prefilters.items():
@@ -236,7 +236,7 @@ def _good_prefilters(
             continue
         try:
             file = open_prefilter(
-                store.own(store.segments_folder, name, ".pre"), segment, model, verify="full"
+                store.path_of(store.segments_folder, name, ".pre"), segment, model, verify="full"
             )
         except (ColsearchError, FileNotFoundError):
             continue

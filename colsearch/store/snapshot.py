@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from colsearch.errors import DamagedError, UnknownIdError
 from colsearch.store.catalog import matching_doc_nos
 from colsearch.store.container import Container
-from colsearch.store.database import Database, numbers_of
+from colsearch.store.database import Database, doc_nos_for_keys
 from colsearch.store.filter import compile_where
 from colsearch.store.prefilter_file import PRESENT
 from colsearch.store.segment import Segment
@@ -30,7 +30,7 @@ def id_key(id: DocId) -> str:
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
-class Model:
+class FittedModel:
     """A prefilter's model.
 
     Attributes:
@@ -78,17 +78,17 @@ class Snapshot:
     """What one moment of the index holds; it stays valid whatever is written later.
 
     Attributes:
-        parts: the segments in insertion order.
+        segments: in insertion order.
         n_docs: live documents.
         next_doc_no: the number that the next document will get.
         model: the prefilter's, if there is one.
     """
 
     def __init__(
-        self, database: Database, parts: Sequence[LiveSegment], visible: int, model: Model | None = None
+        self, database: Database, parts: Sequence[LiveSegment], visible: int, model: FittedModel | None = None
     ) -> None:
         self._database = database
-        self.parts = tuple(parts)
+        self.segments = tuple(parts)
         self.n_docs = sum(part.n_live for part in parts)
         self.n_tokens = sum(part.segment.n_tokens for part in parts)
         self.next_doc_no = visible + 1
@@ -97,7 +97,7 @@ class Snapshot:
 
     def ids(self) -> Iterator[DocId]:
         """Ids of the live documents in insertion order."""
-        for part in self.parts:
+        for part in self.segments:
             for ordinal in range(part.segment.n_docs) if part.live is None else np.flatnonzero(part.live):
                 yield part.segment.id(int(ordinal))
 
@@ -109,7 +109,7 @@ class Snapshot:
         keys = [id_key(id) for id in ids]
         wanted = [key for key in dict.fromkeys(keys) if not _LONE_SURROGATE.search(key)]
         with self._database.reading() as connection:
-            numbers = numbers_of(connection, wanted)
+            numbers = doc_nos_for_keys(connection, wanted)
         found = {key: doc_no for key, doc_no in numbers if doc_no < self.next_doc_no}
         missing = [id for id, key in zip(ids, keys) if key not in found]
         if missing and not missing_ok:
@@ -128,8 +128,8 @@ class Snapshot:
         part_of, ordinal_of = self.locate(np.array(list(doc_nos.values()), np.int64))
         for number in set(part_of.tolist()):
             rows = np.flatnonzero(part_of == number)
-            live, ordinals = self.parts[number].live, ordinal_of[rows]
-            stored = self.parts[number].segment.blobs("ids", ordinals)
+            live, ordinals = self.segments[number].live, ordinal_of[rows]
+            stored = self.segments[number].segment.blobs("ids", ordinals)
             alive = [True] * len(rows) if live is None else live[ordinals].tolist()
             for row, key, good in zip(rows.tolist(), stored, alive):
                 if keys[row].encode() != key or not good:
@@ -140,16 +140,16 @@ class Snapshot:
 
     def locate(self, doc_nos: I64) -> tuple[I64, I64]:
         """Part number and ordinal of each document."""
-        if len(self.parts) == 1 and self.parts[0].segment.is_dense:
+        if len(self.segments) == 1 and self.segments[0].segment.is_dense:
             # Most indexes, after a merge, and most segments: nothing to look up.
-            ordinals = doc_nos - self.parts[0].segment.doc_nos[0]
-            if not len(ordinals) or int(ordinals.view(np.uint64).max()) < self.parts[0].segment.n_docs:
+            ordinals = doc_nos - self.segments[0].segment.doc_nos[0]
+            if not len(ordinals) or int(ordinals.view(np.uint64).max()) < self.segments[0].segment.n_docs:
                 return np.zeros(len(doc_nos), np.int64), ordinals
         part_of = np.searchsorted(self._firsts, doc_nos, side="right") - 1
         ordinal_of = np.zeros(len(doc_nos), np.int64)
         for number in np.unique(part_of):
             rows = np.flatnonzero(part_of == number)
-            here = self.parts[number].segment.doc_nos if number >= 0 else np.empty(0, np.int64)
+            here = self.segments[number].segment.doc_nos if number >= 0 else np.empty(0, np.int64)
             ordinals = np.searchsorted(here, doc_nos[rows])
             known = ordinals < len(here)
             if not known.all() or (here[ordinals] != doc_nos[rows]).any():
@@ -163,14 +163,14 @@ class Snapshot:
         """The documents as their segments hold them."""
         part_of, ordinal_of = self.locate(doc_nos)
         return [
-            self.parts[part].segment.document(ordinal)
+            self.segments[part].segment.document(ordinal)
             for part, ordinal in zip(part_of.tolist(), ordinal_of.tolist())
         ]
 
     def spans(self, doc_no: int) -> I32:
         """(n_tokens, 2) int32 character spans of one document; -1 where unknown."""
         part, ordinal = (int(n[0]) for n in self.locate(np.array([doc_no], np.int64)))
-        return self.parts[part].segment.spans(ordinal)
+        return self.segments[part].segment.spans(ordinal)
 
     def where(self, where: Mapping[str, Any]) -> I64:
         """Sorted doc_nos of the live documents whose metadata match.
@@ -191,7 +191,7 @@ class Snapshot:
         match = " OR ".join(f'"{word}"' for word in words)
         sql = "SELECT rowid, -bm25(texts) FROM texts WHERE texts MATCH ? ORDER BY bm25(texts), rowid LIMIT ?"
         # Dead documents stay in the text index until their segment is rewritten, so ask for more.
-        n_dead = sum(part.segment.n_docs - part.n_live for part in self.parts)
+        n_dead = sum(part.segment.n_docs - part.n_live for part in self.segments)
         with self._database.reading() as connection:
             rows = connection.execute(sql, (match, min(k + n_dead, 2**31))).fetchall()
         scores = dict(rows)
@@ -203,7 +203,7 @@ class Snapshot:
     def live(self, doc_nos: I64) -> I64:
         """Those of the sorted doc_nos that are live in this snapshot."""
         kept = []
-        for part in self.parts:
+        for part in self.segments:
             ordinals = part.ordinals(doc_nos)
             kept.append(part.segment.doc_nos[ordinals])
         return np.concatenate(kept) if kept else np.empty(0, np.int64)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from colsearch.errors import DuplicateIdError
 from colsearch.store.catalog import read_catalog
-from colsearch.store.database import numbers_of
+from colsearch.store.database import doc_nos_for_keys
 from colsearch.store.segment import DocumentBatch, Segment, write_segment
 from colsearch.store.snapshot import id_key
 from colsearch.store.tables import delete_staged, insert_documents
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BUFFER_BYTES = 64 << 20
 
 
-class Build:
+class StagedWrite:
     """One add or update: `add` batches, then `commit`; leaving the block without it undoes everything.
 
     Attributes:
@@ -43,7 +43,7 @@ class Build:
         self.n_staged = 0
         self.first_doc_no = 0
 
-    def __enter__(self) -> Build:
+    def __enter__(self) -> StagedWrite:
         self._stack.enter_context(self._store.write_lock())
         try:
             with self._store.database.reading() as connection:
@@ -136,7 +136,7 @@ class Build:
                 raise DuplicateIdError(f"id {id!r} comes twice in this call; nothing was added")
             keys[key] = id
         with self._store.database.reading() as connection:
-            found = numbers_of(connection, list(keys))
+            found = doc_nos_for_keys(connection, list(keys))
         for key, doc_no in found:
             if doc_no > self._visible:
                 raise DuplicateIdError(f"id {keys[key]!r} comes twice in this call; nothing was added")

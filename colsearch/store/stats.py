@@ -12,9 +12,9 @@ _HOT = ("plane0", "width0", "offsets", "doc_nos")
 def describe(store: Store, config: IndexConfig) -> dict[str, Any]:
     """The figures of `ColIndex.info`."""
     snapshot = store.snapshot()
-    segments = [part.segment for part in snapshot.parts]
+    segments = [part.segment for part in snapshot.segments]
     n_tokens = max(sum(segment.n_tokens for segment in segments), 1)
-    prefilters = [part.prefilter for part in snapshot.parts]
+    prefilters = [part.prefilter for part in snapshot.segments]
     prefilter_bytes = sum(file.n_bytes for file in prefilters if file)
     sizes = [item for segment in segments for item in segment.file.section_bytes().items()]
     hot = sum(n for name, n in sizes if name in _HOT) + prefilter_bytes

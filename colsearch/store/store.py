@@ -35,8 +35,8 @@ from colsearch.store.lock import WriterLock
 from colsearch.store.prefilter_file import SUFFIX as PREFILTER_SUFFIX
 from colsearch.store.prefilter_file import open_prefilter, write_prefilter
 from colsearch.store.segment import Segment
-from colsearch.store.snapshot import LiveSegment, Model, Snapshot
-from colsearch.store.staging import Build
+from colsearch.store.snapshot import FittedModel, LiveSegment, Snapshot
+from colsearch.store.staging import StagedWrite
 from colsearch.store.tables import collect
 from colsearch.types import I64, DocId
 
@@ -64,7 +64,7 @@ class Store:
         self._lock = WriterLock(path)
         self._cache_lock = RLock()
         self._files: dict[str, Segment] = {}
-        self._model: Model | None = None
+        self._model: FittedModel | None = None
         self._prefilters: dict[str, Container] = {}
         self._snapshot: tuple[int, int, Snapshot] | None = None
         self._own_writes = 0
@@ -130,16 +130,16 @@ class Store:
 
     # --- a fork, see `forking` ------------------------------------------------------------------
 
-    def hold(self) -> None:
+    def lock_for_fork(self) -> None:
         """Wait for the other threads' transactions, and let none begin; in the order that reads take the locks."""
         self._cache_lock.acquire()
         self.database.lock.acquire()
 
-    def go_on(self) -> None:
+    def unlock_after_fork(self) -> None:
         self.database.lock.release()
         self._cache_lock.release()
 
-    def forget_writer(self) -> None:
+    def drop_writer_lock(self) -> None:
         self._lock.forget()
 
     # --- reading ------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ class Store:
         """A segment by its file name, checked to be one of ours."""
         if name in self._files:
             return self._files[name]
-        return Segment(self.own(self.segments_folder, name, ".seg"), verify=self._verify)
+        return Segment(self.path_of(self.segments_folder, name, ".seg"), verify=self._verify)
 
     def is_own_file(self, path: Path) -> bool:
         """Whether the index wrote this file: a plain file with one of our names."""
@@ -235,7 +235,7 @@ class Store:
             rows = connection.execute("SELECT name FROM segments WHERE staged = 1 ORDER BY first_doc_no")
             return [name for (name,) in rows]
 
-    def own(self, folder: Path, name: object, suffix: str) -> Path:
+    def path_of(self, folder: Path, name: object, suffix: str) -> Path:
         """The path of a file that SQLite names.
 
         Raises: DamagedError: if the name is not one that the index gives.
@@ -246,10 +246,10 @@ class Store:
 
     # --- writing ------------------------------------------------------------------------------
 
-    def begin(self, *, replace: bool = False, resume: bool = False) -> Build:
+    def begin(self, *, replace: bool = False, resume: bool = False) -> StagedWrite:
         """A staged add (or update, with replace); use it in a `with` block."""
         self._check_writable()
-        return Build(self, replace=replace, resume=resume)
+        return StagedWrite(self, replace=replace, resume=resume)
 
     def delete(self, ids: Sequence[DocId], *, purge: bool = False) -> int:
         """Delete documents by id, all or none; with purge no byte of them stays in any file.
@@ -264,7 +264,7 @@ class Store:
                 connection.executemany("DELETE FROM documents WHERE doc_no = ?", rows)
                 connection.executemany("INSERT OR IGNORE INTO tombstones VALUES (?)", rows)
             if purge:
-                self.changed()
+                self.invalidate_snapshot()
                 merging.purge(self)
             else:
                 self.after_write()
@@ -274,7 +274,7 @@ class Store:
         """Merge all segments into one, drop what was deleted, and give the room back."""
         self._check_writable()
         with self.write_lock():
-            merging.merge(self, list(self.snapshot().parts))
+            merging.merge(self, list(self.snapshot().segments))
             merging.vacuum(self)
 
     def write_lock(self) -> AbstractContextManager[None]:
@@ -283,13 +283,13 @@ class Store:
 
     def after_write(self) -> None:
         """Called with the lock held when documents were committed: a merge that fails is no failed write."""
-        self.changed()
+        self.invalidate_snapshot()
         try:
             merging.merge_small(self)
         except (StorageError, DamagedError, MemoryError) as error:
             _log.warning("%s: a merge was put off until the next write: %s", self.path, error)
 
-    def changed(self) -> None:
+    def invalidate_snapshot(self) -> None:
         """Forget the cached snapshot: `data_version` does not see our own commits."""
         self._own_writes += 1
 
@@ -302,7 +302,7 @@ class Store:
             name, n_bytes = container.write(self.models_folder, MODEL_SUFFIX, sections, meta)
             with self.database.writing() as connection:
                 connection.execute("INSERT OR REPLACE INTO models VALUES (?, ?, 0, '{}')", (name, n_bytes))
-            self.changed()
+            self.invalidate_snapshot()
         return name
 
     def put_prefilter(self, segment: str, model: str, arrays: dict[str, Array]) -> None:
@@ -313,7 +313,7 @@ class Store:
                 connection.execute(
                     "INSERT OR REPLACE INTO prefilters VALUES (?, ?, ?, ?)", (segment, model, name, n_bytes)
                 )
-            self.changed()
+            self.invalidate_snapshot()
 
     def adopt_model(self, name: str, notes: dict[str, Any]) -> None:
         """Make this model the current one, and forget all others and what they made.
@@ -326,7 +326,7 @@ class Store:
                 connection.execute("DELETE FROM models WHERE name <> ?", (name,))
                 connection.execute("UPDATE models SET current = 1, notes = ?", (json.dumps(notes),))
                 connection.execute("DELETE FROM prefilters WHERE model <> ?", (name,))
-            self.changed()
+            self.invalidate_snapshot()
             collect(self)
 
     def forget_models(self, *, keep: str | None) -> None:
@@ -339,7 +339,7 @@ class Store:
             with self.database.writing() as connection:
                 connection.execute("DELETE FROM models WHERE name IS NOT ?", (keep,))
                 connection.execute("DELETE FROM prefilters WHERE model IS NOT ?", (keep,))
-            self.changed()
+            self.invalidate_snapshot()
             collect(self)
 
     def _derived(self, open_file: Callable[[], T]) -> T | None:
@@ -350,15 +350,15 @@ class Store:
             _log.warning("%s: searching without a prefilter file: %s", self.path, error)
             return None
 
-    def _current_model(self, name: object, notes: str) -> Model:
-        path = self.own(self.models_folder, name, MODEL_SUFFIX)
+    def _current_model(self, name: object, notes: str) -> FittedModel:
+        path = self.path_of(self.models_folder, name, MODEL_SUFFIX)
         if self._model is not None and (self._model.name, self._model.notes) == (name, notes):
             return self._model
-        self._model = Model(Container(path, verify="full"), notes)
+        self._model = FittedModel(Container(path, verify="full"), notes)
         return self._model
 
     def _open_prefilter(self, name: str, segment: str, model: str) -> Container:
-        path = self.own(self.segments_folder, name, PREFILTER_SUFFIX)
+        path = self.path_of(self.segments_folder, name, PREFILTER_SUFFIX)
         return self._prefilters.get(name) or open_prefilter(path, segment, model, verify=self._verify)
 
     def _check_open(self) -> None:

@@ -15,7 +15,7 @@ def walks(*recall_of_each: np.ndarray) -> Walks:
     return Walks(np.array(recall_of_each, np.float32), n_scored)
 
 
-def rehearsed(name: str, real: Walks, made_up: Walks) -> Rehearsed:
+def simulated(name: str, real: Walks, made_up: Walks) -> Rehearsed:
     return Rehearsed(
         name, 5_000, {(kind, k): w for k in DEPTHS for kind, w in ((REAL, real), (MADE_UP, made_up))}
     )
@@ -24,7 +24,7 @@ def rehearsed(name: str, real: Walks, made_up: Walks) -> Rehearsed:
 def test_real_queries_find_what_they_find_at_the_step_that_the_rule_picks() -> None:
     real = walks(np.linspace(0, 1, N_STEPS), np.zeros(N_STEPS))
     perfect = walks(np.ones(N_STEPS))
-    rows = [row for row in draws(rehearsed("easy", real, perfect), seed=0) if row["k"] == 10]
+    rows = [row for row in draws(simulated("easy", real, perfect), seed=0) if row["k"] == 10]
     # Where made-up queries miss nothing the floor decides: z = 1.5, 2.5 and 3.75, four steps each, from -1.
     steps = [10, 14, 19]
     assert [row["found"] for row in rows] == pytest.approx([step / 36 / 2 for step in steps], abs=1e-4)
@@ -34,7 +34,7 @@ def test_real_queries_find_what_they_find_at_the_step_that_the_rule_picks() -> N
 
 def test_where_no_walk_suffices_all_documents_are_scored_and_all_is_found() -> None:
     lost = walks(*[np.ones(N_STEPS)] * 3, np.full(N_STEPS, 0.5))
-    found = draws(rehearsed("hard", lost, lost), seed=0)
+    found = draws(simulated("hard", lost, lost), seed=0)
     rows = {row["promised"]: row for row in found if row["k"] == 10}
     assert rows[0.99]["all_scanned"] == 1 and rows[0.99]["n_scored"] == 5_000 and rows[0.99]["found"] == 1
     # One draw or another of 128 has few enough of the query in four that loses half.
@@ -50,8 +50,8 @@ def test_the_floor_holds_where_the_other_collection_misses_no_more() -> None:
     worse = recalls.copy()
     worse[np.searchsorted(Z_STEPS, 3)] -= 0.01
     better = walks((1 + recalls) / 2)
-    read_off = [rehearsed("one", better, better), rehearsed("two", walks(recalls), better)]
-    unseen = [rehearsed("other", walks(worse), better), rehearsed("third", better, better)]
+    read_off = [simulated("one", better, better), simulated("two", walks(recalls), better)]
+    unseen = [simulated("other", walks(worse), better), simulated("third", better, better)]
     rows = [row for row in floor(read_off, unseen) if row["k"] == 10]
     rows, third = rows[:9], rows[9:]
     assert [row["largest_missed"] for row in rows] == pytest.approx(REAL_MISSES[0], abs=1e-5)

@@ -10,10 +10,10 @@ import pytest
 import colsearch_kernels as kernels
 from colsearch.codec.rotated import RotatedCodec
 from colsearch.prefilter import calibration, fit
-from colsearch.prefilter.calibration import Z_STEPS, Calibration, Rehearsal
+from colsearch.prefilter.calibration import Z_STEPS, Calibration, RecallSimulation
 from colsearch.prefilter.fit import fit_prefilter
 from colsearch.prefilter.model import LearnedPrefilter
-from colsearch.prefilter.sampling import token_runs
+from colsearch.prefilter.sampling import token_span_queries
 from colsearch.types import F32, I64
 from tests.support.clusters import DIM, cluster_documents, draw_kinds
 
@@ -29,18 +29,18 @@ def fitted() -> Fitted:
     offsets = np.cumsum([0, *(len(document) for document in documents)])
     codes = codec.codes(encoded.planes, encoded.widths, offsets)
     rng = np.random.default_rng(0)
-    runs = token_runs(codes, codec, 500, rng)
+    runs = token_span_queries(codes, codec, 500, rng)
     with pytest.MonkeyPatch.context() as patch:
         # Too few landmarks and dims to find everything at once.
         for name, value in {"N_PROBES": 256, "N_LANDMARKS": 16, "N_DIMS": 16}.items():
             patch.setattr(fit, name, value)
         prefilter = fit_prefilter(codec, codes, np.concatenate(runs), runs, 2)
-    return prefilter, codec, codes, token_runs(codes, codec, N_QUERIES, rng)
+    return prefilter, codec, codes, token_span_queries(codes, codec, N_QUERIES, rng)
 
 
-def rehearsed(fitted: Fitted, n_segments: int = 1) -> Rehearsal:
+def simulated(fitted: Fitted, n_segments: int = 1) -> RecallSimulation:
     prefilter, codec, codes, queries = fitted
-    rehearsal = Rehearsal(prefilter, codec, queries, 2)
+    simulation = RecallSimulation(prefilter, codec, queries, 2)
     for part in np.array_split(np.arange(N_DOCS), n_segments):
         first, last = part[0], part[-1] + 1
         start, stop = codes.offsets[[first, last]]
@@ -50,8 +50,8 @@ def rehearsed(fitted: Fitted, n_segments: int = 1) -> Rehearsal:
             codes.offsets[first : last + 1] - start,
         )
         document_codes = prefilter.document_codes(piece, np.arange(len(part)), 2)
-        rehearsal.add(document_codes, piece, np.ones(len(part), bool))
-    return rehearsal
+        simulation.add(document_codes, piece, np.ones(len(part), bool))
+    return simulation
 
 
 def walked_share(fitted: Fitted, n: int, k: int, z: float) -> float:
@@ -79,17 +79,17 @@ def test_a_replay_meets_what_a_walk_meets(fitted: Fitted, z: float, monkeypatch:
     # All documents are candidates, so that nothing has to be guessed.
     monkeypatch.setattr(calibration, "_N_CANDIDATES", N_DOCS)
     shares, n_scored = zip(*walks(fitted, N_DOCS, 10, z))
-    rehearsal = rehearsed(fitted)
-    assert rehearsal.kept(z, 10, N_QUERIES) == pytest.approx(np.mean(shares), abs=0.005)
+    simulation = simulated(fitted)
+    assert simulation.kept(z, 10, N_QUERIES) == pytest.approx(np.mean(shares), abs=0.005)
     step = list(Z_STEPS).index(z)
-    assert rehearsal.n_scored(10, range(N_QUERIES))[:, step].tolist() == list(n_scored)
+    assert simulation.n_scored(10, range(N_QUERIES))[:, step].tolist() == list(n_scored)
     assert walked_share(fitted, N_DOCS, 10, 0.0) < 0.9
 
 
 def test_what_lies_beyond_the_candidates_counts(fitted: Fitted, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_N_CANDIDATES", "_N_DEEP"):
         monkeypatch.setattr(calibration, name, 1_000)
-    measured = rehearsed(fitted).recalls(10, range(N_QUERIES))[:, -1].mean()
+    measured = simulated(fitted).recalls(10, range(N_QUERIES))[:, -1].mean()
     true = walked_share(fitted, 1_000, 10, 8.0)
     # Among themselves, the candidates hold all of the ten best.
     assert 0.7 < true < 0.96
@@ -103,12 +103,12 @@ def test_a_document_that_coarse_codes_pass_over_counts_once(
         monkeypatch.setattr(calibration, name, 1_500)
     # All that is no candidate is looked at: nothing is guessed.
     monkeypatch.setattr(calibration, "_N_PASSED_OVER", N_DOCS)
-    measured = rehearsed(fitted).recalls(10, range(N_QUERIES))[:, -1].mean()
+    measured = simulated(fitted).recalls(10, range(N_QUERIES))[:, -1].mean()
     assert measured == pytest.approx(walked_share(fitted, 1_500, 10, 8.0), abs=0.005)
 
 
 def test_segments_make_no_difference_to_what_is_replayed(fitted: Fitted) -> None:
-    whole, parts = rehearsed(fitted), rehearsed(fitted, 3)
+    whole, parts = simulated(fitted), simulated(fitted, 3)
     z = 2.0
     assert parts.kept(z, 10, N_QUERIES) == pytest.approx(whole.kept(z, 10, N_QUERIES), abs=0.02)
 
@@ -152,7 +152,7 @@ def test_what_is_read_is_let_go_of_piece_by_piece_and_pieces_change_nothing(
     fitted: Fitted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prefilter, codec, codes, queries = fitted
-    whole = rehearsed(fitted).calibration()
+    whole = simulated(fitted).calibration()
     n_read_at_once: list[int] = []
     held: set[int] = set()
 
@@ -167,8 +167,8 @@ def test_what_is_read_is_let_go_of_piece_by_piece_and_pieces_change_nothing(
     for name in ("score_codes", "score_codes_batch"):
         monkeypatch.setattr(kernels, name, partial(read, getattr(kernels, name)))
     monkeypatch.setattr(calibration, "_DOCS_AT_ONCE", 100)
-    rehearsal = Rehearsal(prefilter, codec, queries, 2)
+    simulation = RecallSimulation(prefilter, codec, queries, 2)
     document_codes = prefilter.document_codes(codes, np.arange(N_DOCS), 2)
-    rehearsal.add(document_codes, codes, np.ones(N_DOCS, bool), release)
-    assert rehearsal.calibration().to_json() == whole.to_json()
+    simulation.add(document_codes, codes, np.ones(N_DOCS, bool), release)
+    assert simulation.calibration().to_json() == whole.to_json()
     assert not held and max(n_read_at_once) <= 100 < sum(n_read_at_once)

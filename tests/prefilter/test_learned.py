@@ -9,7 +9,7 @@ import pytest
 
 from colsearch import ColIndex
 from colsearch.prefilter import fit, maintenance, state
-from colsearch.prefilter.calibration import Rehearsal
+from colsearch.prefilter.calibration import RecallSimulation
 from colsearch.prefilter.model import LearnedPrefilter
 from colsearch.scoring import cost
 from colsearch.types import F32, I64
@@ -151,17 +151,17 @@ def test_recall_is_not_measured_on_pieces_of_documents(
     """Their own documents and what repeats these answer them too easily: at the first fit, later, and in audits."""
     asked: list[F32] = []
 
-    class Noted(Rehearsal):
+    class Noted(RecallSimulation):
         def __init__(self, *arguments: Any) -> None:
             asked.extend(arguments[2])
             super().__init__(*arguments)
 
-    monkeypatch.setattr(maintenance, "Rehearsal", Noted)
+    monkeypatch.setattr(maintenance, "RecallSimulation", Noted)
     kinds = draw_kinds(0)
     with ColIndex.create(tmp_path / "index", dim=DIM) as index:
         index.add_vectors(cluster_documents(3_000, 4, kinds))
         index.add_vectors(cluster_documents(3_000, 5, kinds))
-        asked += index._upkeep.made_up_queries(None, 1)
+        asked += index._maintainer.made_up_queries(None, 1)
         pieces = [index.search(query, k=1, exact=True)[0].score > 0.999 * (query**2).sum() for query in asked]
     assert len(asked) == 2 * 128 + 300 and np.mean(pieces) < 0.02
 

@@ -6,7 +6,7 @@ import pytest
 import colsearch_kernels as kernels
 from colsearch.codec.rotated import RotatedCodec
 from colsearch.prefilter import sampling
-from colsearch.prefilter.sampling import reworded_runs, token_runs
+from colsearch.prefilter.sampling import paraphrase_queries, token_span_queries
 from colsearch.types import F32
 from tests.support.clusters import DIM, cluster_documents, draw_kinds
 
@@ -35,8 +35,8 @@ def test_each_token_gives_way_to_the_nearest_of_another_document() -> None:
     codes = encoded([*cluster_documents(300, 1, draw_kinds(0)), np.empty((0, DIM), np.float32)])
     documents = decoded(codes)
     owners = {token.tobytes(): i for i, document in enumerate(documents) for token in document}
-    plain = token_runs(codes, CODEC, 20, np.random.default_rng(3))
-    reworded = reworded_runs(codes, CODEC, 20, np.random.default_rng(3), 2)
+    plain = token_span_queries(codes, CODEC, 20, np.random.default_rng(3))
+    reworded = paraphrase_queries(codes, CODEC, 20, np.random.default_rng(3), 2)
     wanted = [
         np.array([nearest_elsewhere(token, documents, owners[token.tobytes()]) for token in run])
         for run in plain
@@ -53,13 +53,13 @@ def test_no_more_documents_are_looked_at_than_are_meant_to_be(monkeypatch: pytes
     monkeypatch.setattr(sampling, "_N_WORDING", 7)
     codes = encoded(cluster_documents(300, 1, draw_kinds(0)))
     owners = {token.tobytes(): i for i, document in enumerate(decoded(codes)) for token in document}
-    reworded = reworded_runs(codes, CODEC, 50, np.random.default_rng(3), 1)
+    reworded = paraphrase_queries(codes, CODEC, 50, np.random.default_rng(3), 1)
     assert 2 <= len({owners[token.tobytes()] for run in reworded for token in run}) <= 7
 
 
 def test_an_only_document_has_its_own_words() -> None:
     [document] = cluster_documents(1, 1, draw_kinds(0))
     codes = encoded([document])
-    plain = token_runs(codes, CODEC, 5, np.random.default_rng(3))
-    for run, same in zip(plain, reworded_runs(codes, CODEC, 5, np.random.default_rng(3), 1)):
+    plain = token_span_queries(codes, CODEC, 5, np.random.default_rng(3))
+    for run, same in zip(plain, paraphrase_queries(codes, CODEC, 5, np.random.default_rng(3), 1)):
         np.testing.assert_array_equal(run, same)

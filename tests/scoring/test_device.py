@@ -105,7 +105,7 @@ def test_no_prefilter_is_asked(path: Path, device: str) -> None:
 
 def test_a_damaged_segment_is_not_copied(path: Path, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with ColIndex.open(path) as index:
-        segment = index._store.snapshot().parts[0].segment
+        segment = index._store.snapshot().segments[0].segment
         plane, file = segment.planes[0].tobytes(), segment.file.path
     data = bytearray(file.read_bytes())
     data[data.find(plane)] ^= 1

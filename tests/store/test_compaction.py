@@ -70,13 +70,13 @@ def test_a_reader_keeps_its_snapshot_while_all_files_are_replaced(many):
     with ColIndex.open(path) as index, ColIndex.open(path, read_only=True, n_threads=1) as reader:
         snapshot = reader._store.snapshot()
         request = Request(N_DOCS, None, 1.0, 1)
-        [before] = reader._searcher.search(snapshot, [world.QUERY], request)
-        held = {part.segment.file.path for part in snapshot.parts}
+        [before] = reader._engine.search(snapshot, [world.QUERY], request)
+        held = {part.segment.file.path for part in snapshot.segments}
         index.delete(list(state)[:100])
         index.compact()
         index.delete(list(state)[100:200], purge=True)
         assert not any(file.exists() for file in held)
-        [after] = reader._searcher.search(snapshot, [world.QUERY], request)
+        [after] = reader._engine.search(snapshot, [world.QUERY], request)
         assert after.ranking.doc_nos.tolist() == before.ranking.doc_nos.tolist()
         assert after.ranking.scores.tobytes() == before.ranking.scores.tobytes()
         for document in snapshot.documents(after.ranking.doc_nos):
@@ -121,7 +121,7 @@ def test_a_merge_takes_the_memory_of_a_part_of_what_it_copies(tmp_path):
 
     def merge() -> float:
         with ColIndex.open(tmp_path / "index", n_threads=1) as index:
-            for part in index._store.snapshot().parts:
+            for part in index._store.snapshot().segments:
                 part.segment.file.release()
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             index.compact()

@@ -88,7 +88,7 @@ def test_a_snapshot_costs_nothing_while_nothing_is_written_and_one_file_after_a_
         mapped.reset_mock()
         second = reader._store.snapshot()
         assert second is not first and mapped.call_count == 1
-        assert [part.segment for part in second.parts[:-1]] == [part.segment for part in first.parts]
+        assert [part.segment for part in second.segments[:-1]] == [part.segment for part in first.segments]
         assert world.mismatch(reader, state | {"new": 1}) is None
 
 
@@ -127,7 +127,7 @@ def test_a_file_that_cannot_be_opened_for_want_of_descriptors_is_not_called_dama
     def use() -> str:
         with ColIndex.open(tmp_path / "index", n_threads=1) as index:
             segments = [
-                index._store.segments_folder / part.segment.name for part in index._store.snapshot().parts
+                index._store.segments_folder / part.segment.name for part in index._store.snapshot().segments
             ]
             soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
             resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))

@@ -46,7 +46,7 @@ def index(tmp_path: Path) -> ColIndex:
         # Fitted on a document that lives on.
         arrays = {"weights": np.ones(4, np.float32), "sample": np.array([0])}
         model = index._store.put_model(arrays, {})
-        for part in index._store.snapshot().parts:
+        for part in index._store.snapshot().segments:
             vectors = part.segment.doc_nos.astype(np.float32)[:, None] + np.array([0.123, 0.456], np.float32)
             index._store.put_prefilter(part.segment.name, model, {"vectors": vectors})
         index._store.adopt_model(model, {})
@@ -56,7 +56,7 @@ def index(tmp_path: Path) -> ColIndex:
 def traces(n: int, index: ColIndex) -> list[bytes]:
     """What only this document holds: id, metadata, word of the text, codes, prefilter vector."""
     part, ordinal = (int(x[0]) for x in index._store.snapshot().locate(np.array([n])))
-    segment = index._store.snapshot().parts[part].segment
+    segment = index._store.snapshot().segments[part].segment
     rows = slice(segment.offsets[ordinal], segment.offsets[ordinal + 1])
     return [
         f"id{n}key".encode(),

@@ -109,7 +109,7 @@ def _model(index: ColIndex) -> None:
     # Fitted on nothing, so that a purge lets it be.
     arrays = {"weights": np.arange(64, dtype=np.float32), "sample": np.empty(0, np.int64)}
     name = index._store.put_model(arrays, {"kind": "torture"})
-    for part in index._store.snapshot().parts:
+    for part in index._store.snapshot().segments:
         vectors = np.full((part.segment.n_docs, 4), 0.5, np.float32)
         index._store.put_prefilter(part.segment.name, name, {"vectors": vectors})
     index._store.adopt_model(name, {})
@@ -219,7 +219,7 @@ def assert_writer_works(path: Path, state: State) -> None:
         problem = mismatch(index, state)
         assert problem is None, problem
         assert index.check(deep=True).ok
-        named = {part.segment.name for part in index._store.snapshot().parts}
+        named = {part.segment.name for part in index._store.snapshot().segments}
         on_disk = {file.name for file in (path / "segments").iterdir()}
         if stray := {name for name in on_disk - named if not name.endswith(".pre")}:
             raise DamagedError(f"garbage was left behind: {stray}")

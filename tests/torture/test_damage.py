@@ -42,7 +42,7 @@ class Subject:
                 if step.name == "delete":
                     earlier = damage.read_files(path), state
         with ColIndex.open(path, n_threads=1) as index:
-            parts = index._store.snapshot().parts
+            parts = index._store.snapshot().segments
             assert len(parts) >= 3 and any(part.live is not None for part in parts)
         self.files: Files = damage.read_files(path)
         self.state = state
@@ -73,13 +73,13 @@ def wrong_answers(path: Path, states: list[world.State]) -> list[str]:
     except ColsearchError:
         return []
     with index:
-        return [line for ask in _QUESTIONS for line in _asked(ask, index, states)]
+        return [line for ask in _QUESTIONS for line in encoded_text_queries(ask, index, states)]
 
 
 Question = Callable[[ColIndex, world.State], Iterable[str]]
 
 
-def _asked(ask: Question, index: ColIndex, states: list[world.State]) -> list[str]:
+def encoded_text_queries(ask: Question, index: ColIndex, states: list[world.State]) -> list[str]:
     complaints = []
     for state in states:
         try:

@@ -17,7 +17,7 @@ import pytest
 from colsearch import ColIndex
 from colsearch.codec.encoded import EncodedTokens
 from colsearch.prefilter import fit
-from colsearch.query.engine import Request, Searched
+from colsearch.query.engine import QueryResult, Request
 from colsearch.types import F32, Hits
 from tests.support.children import run_in_child
 from tests.support.clusters import cluster_documents, draw_kinds, draw_queries
@@ -173,7 +173,7 @@ def test_a_forked_child_may_write_and_its_parent_sees_it(copied):
 
 
 def searched(index: ColIndex, snapshot: Any, recall: float) -> list[list[Any]]:
-    found: list[Searched] = index._searcher.search(snapshot, QUERIES, Request(10, None, recall, 2))
+    found: list[QueryResult] = index._engine.search(snapshot, QUERIES, Request(10, None, recall, 2))
     return [[one.ranking.doc_nos.tolist(), one.ranking.scores.tobytes().hex()] for one in found]
 
 
@@ -184,8 +184,8 @@ def test_a_reader_under_a_compaction_by_another_process_keeps_every_bit(copied):
         assert_prefiltered(before)
         shares = (0.9, 0.99, 1.0)
         held_before = [searched(reader, held, share) for share in shares]
-        files = {part.segment.file.path for part in held.parts}
-        files |= {part.prefilter.path for part in held.parts if part.prefilter is not None}
+        files = {part.segment.file.path for part in held.segments}
+        files |= {part.prefilter.path for part in held.segments if part.prefilter is not None}
         compaction = multiprocessing.get_context("spawn").Process(target=compact, args=(copied,))
         compaction.start()
         n_read = 0
@@ -196,7 +196,7 @@ def test_a_reader_under_a_compaction_by_another_process_keeps_every_bit(copied):
         compaction.join()
         assert compaction.exitcode == 0 and n_read >= 2
         assert not any(file.exists() for file in files), "they were merged, and collected"
-        assert len(reader._store.snapshot().parts) == 1
+        assert len(reader._store.snapshot().segments) == 1
         after = everything_asked(reader)
         assert after["exact"] == before["exact"]
         scores = exact_scores(reader)
@@ -246,7 +246,7 @@ def tokens_in_model(index: ColIndex) -> dict[str, list[bytes]]:
     assert snapshot.model is not None
     probes = {row.tobytes() for row in snapshot.model.file.rows("probes")}
     found: dict[str, list[bytes]] = {}
-    for part in snapshot.parts:
+    for part in snapshot.segments:
         segment = part.segment
         encoded = EncodedTokens(tuple(segment.planes), tuple(segment.widths))
         rows = index._codec.prepare_query(index._codec.decode(encoded)).values
@@ -262,7 +262,7 @@ def traces(index: ColIndex, id: str) -> list[bytes]:
     """What only this document holds: id, word of the text, metadata, codes of each token, prefilter row."""
     snapshot = index._store.snapshot()
     [part], [ordinal] = snapshot.locate(snapshot.find([id]))
-    live = snapshot.parts[part]
+    live = snapshot.segments[part]
     number = id[2:-3]
     found = [id.encode(), f"code{number}word".encode(), f"owner{number}name".encode()]
     rows = range(*live.segment.offsets[ordinal : ordinal + 2].tolist())

@@ -113,7 +113,7 @@ class IndexAgainstADict(RuleBasedStateMachine):
         for reader, snapshot, state in self.held:
             assert list(snapshot.ids()) == list(state)
             request = Request(len(state) + 1, None, 1.0, 1)
-            [found] = reader._searcher.search(snapshot, [world.QUERY], request)
+            [found] = reader._engine.search(snapshot, [world.QUERY], request)
             for document, score in zip(snapshot.documents(found.ranking.doc_nos), found.ranking.scores):
                 assert abs(score - world.score(document.id, state[document.id])) < 1e-3
             assert len(found.ranking.doc_nos) == len(state)

@@ -41,7 +41,7 @@ class DeviceCodes:
 
         Raises:
             KernelInputError: for widths that are not finite.
-            torch.cuda.OutOfMemoryError: if they do not fit there; `n_bytes_of` says what they take.
+            torch.cuda.OutOfMemoryError: if they do not fit there; `device_bytes` says what they take.
         """
         codes.check_widths()
         return cls(
@@ -62,7 +62,7 @@ class DeviceCodes:
         return len(self.host_offsets) - 1
 
 
-def n_bytes_of(codes: Codes) -> int:
+def device_bytes(codes: Codes) -> int:
     """What a copy of the codes takes on a device."""
     plane_bytes = sum(plane.nbytes for plane in codes.planes)
     return plane_bytes + sum(width.nbytes for width in codes.widths) + codes.offsets.nbytes

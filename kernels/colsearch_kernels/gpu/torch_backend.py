@@ -17,11 +17,19 @@ import torch
 from numpy.typing import NDArray
 
 from colsearch_kernels.errors import KernelInputError
-from colsearch_kernels.gpu.device_codes import DeviceCodes, blocks_of, n_bytes_of, to_device
+from colsearch_kernels.gpu.device_codes import DeviceCodes, blocks_of, device_bytes, to_device
 from colsearch_kernels.layout.codes import F32, I64, QuantizedQuery
 from colsearch_kernels.reference import checked_n_planes
 
-__all__ = ["DeviceCodes", "maxsim", "n_bytes_of", "score_codes", "score_codes_batch", "top_k", "top_k_batch"]
+__all__ = [
+    "DeviceCodes",
+    "device_bytes",
+    "maxsim",
+    "score_codes",
+    "score_codes_batch",
+    "top_k",
+    "top_k_batch",
+]
 
 DEFAULT_MEMORY_BYTES = 256 << 20
 # The fused kernels were compiled with it and with newer ones.
