@@ -59,13 +59,13 @@ class LearnedPrefilter:
         return len(self.projection)
 
     @lazy
-    def _query_vectors(self) -> kernels.QueryVectors:
+    def query_vectors(self) -> kernels.QueryVectors:
         features = token_features(self.landmarks)
         return kernels.QueryVectors(features, self.projection, self.scales, self.baseline)
 
     def embed_query(self, query: kernels.QuantizedQuery) -> tuple[F32, float]:
         """A query's vector (n_dims,), and what to add to a product with it to estimate MaxSim."""
-        return self._query_vectors.of(query)
+        return self.query_vectors.of(query)
 
     def embed_documents(self, codes: kernels.Codes, ordinals: I64, n_threads: int) -> F32:
         """(n, n_dims) float32 vectors; a document without tokens gets zeros."""
