@@ -1,4 +1,4 @@
-"""A `ColIndex` over a workload, for the figures that are about ours alone."""
+"""Builds a `ColIndex` of a workload, for the figures about colsearch alone."""
 
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,11 +21,11 @@ def build_index(
     metadata: Iterable[Mapping[str, Any]] | None = None,
     with_encoder: bool = False,
 ) -> "ColIndex":
-    """A new index in `folder`, whatever lay there; document ids are row numbers of the workload.
+    """Build a new index in `folder` and delete anything there before. Document ids are rows of the workload.
 
     Args:
-        with_encoder: an index of the embedded encoder, which made the vectors, so that texts can be asked;
-            else an index of vectors.
+        with_encoder: build an index with the embedded encoder, which made the vectors, so that queries can be
+            texts; otherwise an index of vectors.
     """
     from colsearch import ColIndex
 

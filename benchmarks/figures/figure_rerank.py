@@ -62,7 +62,7 @@ def _race(
     options: Options,
     skipped: list[Row],
 ) -> list[Row]:
-    """The exact top `size` of each query as candidates, shuffled: what a good retriever hands over."""
+    """Time the reranking of each query's exact top `size`, shuffled, as from a good retriever."""
     generator = np.random.default_rng(options.seed)
     candidates = [generator.permutation(reference.ids[query, :size]).tolist() for query in range(n_queries)]
     errors: dict[str, float] = dict.fromkeys(opened, 0.0)

@@ -3,20 +3,27 @@
 import numpy as np
 import pytest
 
-from benchmarks.prefilter.figure_calibration import MADE_UP, REAL, Rehearsed, Walks, draws, floor
+from benchmarks.prefilter.figure_calibration import (
+    MADE_UP,
+    REAL,
+    SimulatedCollection,
+    SimulatedRecall,
+    draws,
+    floor,
+)
 from colsearch.prefilter.calibration import DEPTHS, REAL_MISSES, Z_STEPS
 
 N_STEPS = len(Z_STEPS)
 
 
-def walks(*recall_of_each: np.ndarray) -> Walks:
+def walks(*recall_of_each: np.ndarray) -> SimulatedRecall:
     """Queries that find these shares, after one document more at each step."""
     n_scored = np.tile(np.arange(1, N_STEPS + 1), (len(recall_of_each), 1))
-    return Walks(np.array(recall_of_each, np.float32), n_scored)
+    return SimulatedRecall(np.array(recall_of_each, np.float32), n_scored)
 
 
-def simulated(name: str, real: Walks, made_up: Walks) -> Rehearsed:
-    return Rehearsed(
+def simulated(name: str, real: SimulatedRecall, made_up: SimulatedRecall) -> SimulatedCollection:
+    return SimulatedCollection(
         name, 5_000, {(kind, k): w for k in DEPTHS for kind, w in ((REAL, real), (MADE_UP, made_up))}
     )
 
