@@ -48,10 +48,10 @@ def changes(before: list[Row], after: list[Row]) -> Iterator[Row]:
 
 
 def _setting(row: Row) -> tuple[tuple[str, str], ...]:
-    return tuple((key, json.dumps(value, sort_keys=True)) for key, value in row.items() if _names(value))
+    return tuple((key, json.dumps(value, sort_keys=True)) for key, value in row.items() if _is_setting(value))
 
 
-def _names(value: Any) -> bool:
+def _is_setting(value: Any) -> bool:
     """Whether a value belongs to the setting: measured numbers are floats, names, sizes and knobs are not."""
     return isinstance(value, str | int | bool | dict) or value is None
 
@@ -64,9 +64,10 @@ def _pairs(old: Path, new: Path) -> Iterator[tuple[str, dict[str, Any], dict[str
     )
     if not paths:
         raise ResultError(f"no result files in {old}")
-    for one, other in paths:
-        if other.exists():
-            yield one.stem, json.loads(one.read_text("utf-8")), json.loads(other.read_text("utf-8"))
+    for old_path, new_path in paths:
+        if new_path.exists():
+            before, after = (json.loads(path.read_text("utf-8")) for path in (old_path, new_path))
+            yield old_path.stem, before, after
 
 
 def _warn_when_unlike(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:

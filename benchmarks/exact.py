@@ -39,9 +39,9 @@ class Reference:
 
     def recall(self, query: int, ids: list[int], k: int) -> float:
         """Recall@k against exact search; scores that differ by float16 rounding count as tied."""
-        known, worst = self._by_id[query], float("-inf")
-        found = [known.get(document, worst) for document in ids[:k]]
-        return recall_with_ties(found, self.scores[query, :k].tolist(), tolerance=1e-4)
+        scores_by_id, worst = self._by_id[query], float("-inf")
+        found_scores = [scores_by_id.get(document, worst) for document in ids[:k]]
+        return recall_with_ties(found_scores, self.scores[query, :k].tolist(), tolerance=1e-4)
 
     def check(self, query: int, ids: list[int], scores: list[float], *, n_docs: int, exact: bool) -> None:
         """Check one answer.

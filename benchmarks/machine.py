@@ -30,13 +30,13 @@ def describe_machine() -> dict[str, object]:
 
 
 def describe_versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for package in packages:
         try:
-            found[package] = metadata.version(package)
+            versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def commit() -> str:

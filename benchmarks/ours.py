@@ -9,6 +9,7 @@ from benchmarks.workload import Workload
 
 if TYPE_CHECKING:
     from colsearch import ColIndex
+    from colsearch.codec.encoded import EncodedTokens
 
 
 def build_index(
@@ -37,6 +38,11 @@ def build_index(
     index.compact()
     index.optimize()
     return index
+
+
+def bytes_of_planes(encoded: "EncodedTokens") -> list[int]:
+    """Bytes per token of each plane with its widths; scans keep the first in memory, the disk has all."""
+    return [plane.shape[1] + width.itemsize for plane, width in zip(encoded.planes, encoded.widths)]
 
 
 def hit_ids(hits: Iterable[Any]) -> list[int]:

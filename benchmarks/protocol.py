@@ -85,11 +85,11 @@ def interleave(
         limits: number of calls of contestants that are too slow for all calls; they make the first ones.
     Returns: the times of each contestant that did not fail.
     """
-    most = limits or {}
+    n_calls_of = limits or {}
     shuffled = random.Random(seed)
     times: dict[str, list[Timed[Answer]]] = {name: [] for name in contestants}
     for i in [*range(min(n_warmups, n_calls)), *range(n_calls)]:
-        turn = sorted(name for name in times if i < most.get(name, n_calls))
+        turn = sorted(name for name in times if i < n_calls_of.get(name, n_calls))
         for name in shuffled.sample(turn, len(turn)):
             try:
                 done = contestants[name](i)

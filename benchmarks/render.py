@@ -76,8 +76,8 @@ def body(figure: Figure, result: Mapping[str, Any], page: Path, *, view: str | N
         svg = Path(os.path.relpath(RESULTS / f"{figure.name}.svg", page.parent)).as_posix()
         picture = f"![{figure.claim}]({svg})\n\n"
     # A view is an extract of the figure. Skipped engines and reasons are shown with the whole figure only.
-    said = provenance(result) if view is None else source(result) + "\n"
-    return f"\n{picture}{table}\n{said}\n"
+    footer = provenance(result) if view is None else source(result) + "\n"
+    return f"\n{picture}{table}\n{footer}\n"
 
 
 def contents(figures: Mapping[str, Figure], page: Path, results: Path) -> str:
@@ -86,17 +86,21 @@ def contents(figures: Mapping[str, Figure], page: Path, results: Path) -> str:
     for figure in figures.values():
         path = results / f"{figure.name}.json"
         link = Path(os.path.relpath(path, page.parent)).as_posix()
-        done = read_result(figure.name, results) if path.exists() else None
+        result = read_result(figure.name, results) if path.exists() else None
         rows.append(
             {
                 "figure": figure.name,
                 "claim": figure.claim,
                 "command": f"`python -m benchmarks run {figure.name}`",
-                "result": f"[{path.name}]({link})" if done else "not run yet",
-                "duration": f"{done['duration_s'] / 60:.1f} min" if done else f"about {figure.minutes:g} min",
+                "result": f"[{path.name}]({link})" if result else "not run yet",
+                "duration": _minutes(result, figure),
             }
         )
     return markdown_table(rows)
+
+
+def _minutes(result: Mapping[str, Any] | None, figure: Figure) -> str:
+    return f"{result['duration_s'] / 60:.1f} min" if result else f"about {figure.minutes:g} min"
 
 
 def source(result: Mapping[str, Any]) -> str:

@@ -79,8 +79,8 @@ def run_command(
     if options.command == "build":
         build(*(getattr(options, source) for source in sources), options.folder)
     changed = verify(options.folder)
-    said = f"differs from the frozen collection in {changed}" if changed else "as frozen"
-    print(f"{options.folder}: {said}")
+    verdict = f"differs from the frozen collection in {changed}" if changed else "as frozen"
+    print(f"{options.folder}: {verdict}")
     return 1 if changed else 0
 
 

@@ -104,7 +104,7 @@ class Trial:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         arguments = {"n_docs": self.sizes.n_docs, "distribution": self.entrant.distribution}
-        made = self._ask("create", self.folder / "whole", **arguments)
+        created = self._ask("create", self.folder / "whole", **arguments)
         span_s = self._unharmed()
         rng = random.Random(self.options.seed)
         # Each kill comes during the add that follows a number of adds. Adds are counted instead of timed, so
@@ -116,7 +116,7 @@ class Trial:
         ends = [self._killed(n_adds, delay_s) for n_adds, delay_s in moments]
         row = {
             "engine": self.entrant.store,
-            "version": made["version"],
+            "version": created["version"],
             "saves by": self.entrant.way,
             "n_kills": self.sizes.n_kills,
             **summary(ends),
@@ -182,14 +182,14 @@ class Trial:
     def _ask(self, action: str, folder: Path, **arguments: Any) -> dict[str, Any]:
         with self._start(action, folder, **arguments) as process:
             try:
-                said, _ = process.communicate(timeout=LIMIT_S)
+                output, _ = process.communicate(timeout=LIMIT_S)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 raise FailedError(f"no answer within {LIMIT_S} s") from None
-        if process.returncode or not said:
+        if process.returncode or not output:
             raise FailedError(f"{action} ended with {process.returncode}: {self._log_end()}")
         # An engine's message may name its files; the result must not name this machine's folders.
-        answer: dict[str, Any] = json.loads(said.replace(str(folder), "INDEX"))
+        answer: dict[str, Any] = json.loads(output.replace(str(folder), "INDEX"))
         return answer
 
     def _start(self, action: str, folder: Path, **arguments: Any) -> subprocess.Popen[str]:

@@ -13,6 +13,7 @@ from benchmarks.exact import exact_scores
 from benchmarks.figure import Figure, Measured, Options
 from benchmarks.lexical import bm25_best
 from benchmarks.metrics import per_query_figures
+from benchmarks.ours import bytes_of_planes
 from benchmarks.protocol import Interval, mean_interval
 from benchmarks.render import markdown_table
 from benchmarks.result import Row
@@ -116,10 +117,10 @@ def _search(
             best = np.concatenate([finest, best[N_RESCORED:]])
         cpu_ms.append((time.process_time() - started) * 1e3)
         found.append(best.tolist())
-    size = codec.bytes_per_token
+    plane_bytes = bytes_of_planes(code)
     return found, {
-        "memory_bytes": size.memory,
-        "disk_bytes": size.disk,
+        "memory_bytes": plane_bytes[0],
+        "disk_bytes": sum(plane_bytes),
         "cpu_median_ms": float(np.median(cpu_ms)),
     }
 

@@ -95,7 +95,7 @@ def _measure(reader: EngineProcess, folder: Path, exact_scores: Sequence[Sequenc
         "exact": exact,
     }
     spent = interleave(runs, len(exact_scores), seed=seed, check=check, limits={"exact": N_TIMED_EXACT})
-    times = {name: one.summary() for name, one in spent.items()}
+    times = {name: calls.summary() for name, calls in spent.items()}
     # By now every block that these queries read is mapped and verified.
     again = interleave({"less": runs["less"]}, len(exact_scores), seed=seed, check=lambda *_: None)
     return {

@@ -51,7 +51,7 @@ def reasons_to_leave_out(
 def against_ours(row: Row, rows: Sequence[Row]) -> Row:
     """The cost of this setting divided by ours at the same recall, interpolated on our curve."""
     own = dict(by_contest(rows))[_contest(row)]
-    ours = [one for one in own if one["engine"] == OURS]
+    ours = [setting for setting in own if setting["engine"] == OURS]
     measure = f"recall@{row['k']}"
     cost = cost_at_recall(ours, row[measure], measure=measure)
     return {"cpu_ratio_to_ours": row["cpu_median_ms"] / cost if cost else None}
@@ -88,8 +88,10 @@ def by_contest(rows: Sequence[Row]) -> Iterator[tuple[tuple[str, int], list[Row]
 
 def _shown(rows: Sequence[Row]) -> list[Row]:
     """The rows of one contest for a table; nDCG is shown only for engines that answered all queries."""
-    most = max(row.get("n_queries", 0) for row in rows)
-    return [_readable(row if row.get("n_queries", 0) == most else {**row, "ndcg@10": None}) for row in rows]
+    n_queries = max(row.get("n_queries", 0) for row in rows)
+    return [
+        _readable(row if row.get("n_queries", 0) == n_queries else {**row, "ndcg@10": None}) for row in rows
+    ]
 
 
 def _contest(row: Row) -> tuple[str, int]:
@@ -127,8 +129,8 @@ SUMMARY = {
 def summary(result: Mapping[str, Any]) -> str:
     """Each engine with its defaults, on the contests marked for the first page, or on the first contest."""
     contests = result["config"]["contests"]
-    chosen = [one for one in contests if one.get("first_page")] or contests[:1]
-    shown = [(one["workload"], one["k"]) for one in chosen]
+    chosen = [contest for contest in contests if contest.get("first_page")] or contests[:1]
+    shown = [(contest["workload"], contest["k"]) for contest in chosen]
     rows = [row for row in result["rows"] if not row["knobs"] or row["knobs"] == {"exact": True}]
     return "\n".join(
         f"**{_title(own)}**\n\n" + markdown_table(_shown(own), _filled(own, SUMMARY))

@@ -70,8 +70,8 @@ def _race(
 
     def check(name: str, query: int, answer: dict[str, Any]) -> None:
         scores = np.array(answer["scores"], np.float64)
-        known = dict(zip(reference.ids[query].tolist(), reference.scores[query].tolist()))
-        truth = np.array([known[candidate] for candidate in candidates[query]])
+        exact_scores = dict(zip(reference.ids[query].tolist(), reference.scores[query].tolist()))
+        truth = np.array([exact_scores[candidate] for candidate in candidates[query]])
         error = float(np.nanmax(np.abs(scores - truth)))
         if opened[name][0].exact and not error < 2e-2:
             raise WrongAnswerError(f"{name}: a reranked score is off by {error}")

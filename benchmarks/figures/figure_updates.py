@@ -56,7 +56,7 @@ def _rows(index: "ColIndex", work: Workload, documents: list[Any], n: int, optio
 
 def _cost(step: str, n: int, times: list[Timed[Any]], index: "ColIndex", work: Workload) -> Row:
     """The median cost of a call, with a check that the index still gives right answers afterwards."""
-    wall, cpu = np.median([one.wall_ms for one in times]), np.median([one.cpu_ms for one in times])
+    wall, cpu = np.median([call.wall_ms for call in times]), np.median([call.cpu_ms for call in times])
     return {
         "step": step,
         "documents": n,

@@ -91,8 +91,10 @@ def draw(case: Case, seed: int) -> Data:
         doclens = generator.integers(1, 2 * case.doclen, case.n_docs, dtype=np.int64)
     # Tokens are drawn around a few topics. With independent random vectors no document would stand out.
     topics = _unit(generator.standard_normal((64, DIM), np.float32))
-    of_token = np.repeat(generator.integers(0, len(topics), case.n_docs), doclens)
-    vectors = _unit(topics[of_token] + _unit(generator.standard_normal((len(of_token), DIM), np.float32)))
+    topic_of_token = np.repeat(generator.integers(0, len(topics), case.n_docs), doclens)
+    vectors = _unit(
+        topics[topic_of_token] + _unit(generator.standard_normal((len(topic_of_token), DIM), np.float32))
+    )
     query = _unit(topics[:1] + _unit(generator.standard_normal((N_QUERY_TOKENS, DIM), np.float32)))
     return Data(query, vectors, doclens)
 

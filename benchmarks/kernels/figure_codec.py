@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from benchmarks.corpora.vectors import workload
 from benchmarks.exact import Reference
 from benchmarks.figure import Figure, Measured, Options
+from benchmarks.ours import bytes_of_planes
 from benchmarks.protocol import mean_interval, timed
 from benchmarks.render import markdown_table
 from benchmarks.result import Row
@@ -47,12 +48,12 @@ def _rows(work: Workload, reference: Reference, planes: tuple[int, ...]) -> Iter
             ids = reference.ids[query, :N_BEST]
             errors.append((row[ids] - reference.scores[query, :N_BEST]) / len(work.queries[query]))
         overlap = mean_interval(overlaps).rounded()
-        size = codec.bytes_per_token
+        plane_bytes = bytes_of_planes(encoded)
         yield {
             "planes": "+".join(map(str, planes)),
             "planes_read": n_planes,
-            "memory_bytes_per_token": float(size.memory),
-            "disk_bytes_per_token": float(size.disk),
+            "memory_bytes_per_token": float(plane_bytes[0]),
+            "disk_bytes_per_token": float(sum(plane_bytes)),
             f"overlap@{TOP}": overlap[0],
             f"overlap@{TOP}_interval": overlap[1:],
             "rms_error_per_query_token": float(f"{np.sqrt(np.mean(np.square(errors))):.3g}"),

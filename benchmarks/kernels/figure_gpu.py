@@ -220,9 +220,9 @@ def _errors(
 
     Codes are compared with the reference in integers, floats with float64.
     """
-    some = np.linspace(0, len(offsets) - 2, min(N_CHECKED, len(offsets) - 1)).astype(np.int64)
-    rows = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in some])
-    doclens = np.diff(offsets)[some]
+    checked = np.linspace(0, len(offsets) - 2, min(N_CHECKED, len(offsets) - 1)).astype(np.int64)
+    rows = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in checked])
+    doclens = np.diff(offsets)[checked]
     host = Codes(
         DIM,
         PLANE_BITS,
@@ -239,7 +239,7 @@ def _errors(
     }
     errors = {}
     for name, right in expected.items():
-        found = scores[name](0)[some]
+        found = scores[name](0)[checked]
         real = np.isfinite(right)
         np.testing.assert_array_equal(np.isfinite(found), real)
         errors[name] = float(np.abs(found[real] - right[real]).max(initial=0)) / N_QUERY_TOKENS

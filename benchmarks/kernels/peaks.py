@@ -64,12 +64,12 @@ def target_features() -> frozenset[str]:
 def peaks(*, seconds: float = 0.3) -> dict[str, float]:
     """Products per nanosecond of CPU time for each element type that the target has an instruction for."""
     features = target_features()
-    found: dict[str, float] = {}
+    rates: dict[str, float] = {}
     for element, instructions in INSTRUCTIONS.items():
-        usable = next((one for one in instructions if one.feature in features), None)
+        usable = next((candidate for candidate in instructions if candidate.feature in features), None)
         if usable:
-            found[element] = _rate(usable, seconds)
-    return found
+            rates[element] = _rate(usable, seconds)
+    return rates
 
 
 def stream(*, n_bytes: int = 1 << 28, n_passes: int = 8) -> float:
