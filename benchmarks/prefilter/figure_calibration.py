@@ -17,7 +17,8 @@ from benchmarks.render import markdown_table
 from benchmarks.result import Row
 from benchmarks.workload import Workload
 from colsearch.prefilter.calibration import DEPTHS, REAL_MISSES, Z_STEPS, Calibration
-from colsearch.prefilter.maintenance import N_CALIBRATION
+from colsearch.prefilter.settings import DEFAULT as SETTINGS
+from colsearch.prefilter.synthetic_queries import synthetic_queries
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def run(options: Options) -> Measured:
             "n_real": N_REAL,
             "n_made_up": N_MADE_UP,
             "n_draws": N_DRAWS,
-            "n_of_a_draw": N_CALIBRATION,
+            "n_of_a_draw": SETTINGS.n_calibration,
         },
     )
 
@@ -122,21 +123,22 @@ def _measured(sources: Sequence[Source], options: Options) -> list[SimulatedColl
 def _simulate(name: str, work: Workload, options: Options, *, n_made_up: int) -> SimulatedCollection:
     folder = options.home / "indexes" / work.folder.name / "calibration"
     with build_index(folder, work, n_threads=options.threads) as index:
-        made_up = index._maintainer.made_up_queries(None, options.threads, n_made_up)
+        made_up = synthetic_queries(
+            index._store.snapshot(), index._scorer, index._encoder, SETTINGS, n_made_up,
+            seed=SETTINGS.seed + 1, n_threads=options.threads,
+        )  # fmt: skip
         queries = {REAL: work.queries[:N_REAL], MADE_UP: made_up}
         simulated = {
             (kind, k): recall
             for kind, vectors in queries.items()
-            for k, recall in zip(DEPTHS, _simulated_recall(index, vectors, options.threads))
+            for k, recall in zip(DEPTHS, _simulated_recall(index, vectors))
         }
     return SimulatedCollection(name, work.n_docs, simulated)
 
 
-def _simulated_recall(
-    index: Any, queries: Sequence[NDArray[np.float32]], n_threads: int
-) -> Iterator[SimulatedRecall]:
+def _simulated_recall(index: Any, queries: Sequence[NDArray[np.float32]]) -> Iterator[SimulatedRecall]:
     """Yield the simulated recall for each of DEPTHS."""
-    simulation = index._maintainer.simulated(index._store.snapshot().model, queries, n_threads)
+    simulation = index._maintainer.simulate(index._store.snapshot().model, queries)
     everyone = range(len(queries))
     for k in DEPTHS:
         yield SimulatedRecall(simulation.recalls(k, everyone), simulation.n_scored(k, everyone))
@@ -202,7 +204,7 @@ def draws(collection: SimulatedCollection, *, seed: int) -> Iterator[Row]:
     for k in DEPTHS:
         made_up, real = collection.simulated[MADE_UP, k].recalls, collection.simulated[REAL, k]
         # For many hits a calibration uses fewer of its queries.
-        n_drawn = N_CALIBRATION * len(made_up) // n_made_up
+        n_drawn = SETTINGS.n_calibration * len(made_up) // n_made_up
         chosen = generator.integers(0, len(made_up), (N_DRAWS, n_drawn))
         calibrations = [
             Calibration(np.stack([made_up[drawn].mean(axis=0)] * len(DEPTHS))) for drawn in chosen
@@ -211,7 +213,7 @@ def draws(collection: SimulatedCollection, *, seed: int) -> Iterator[Row]:
         found_at = np.append(real.recalls.mean(axis=0), 1.0)
         scored_at = np.append(real.n_scored.mean(axis=0), collection.n_docs)
         for promised in PROMISES:
-            picked = [calibration.z(promised, k) for calibration in calibrations]
+            picked = [calibration.stop_deviations(promised, k) for calibration in calibrations]
             steps = np.array([len(Z_STEPS) if z is None else _step(z) for z in picked])
             found = np.sort(found_at[steps])
             yield {

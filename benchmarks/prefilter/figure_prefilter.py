@@ -16,6 +16,7 @@ from benchmarks.protocol import mean_interval, timed
 from benchmarks.render import markdown_table
 from benchmarks.result import Row
 from benchmarks.workload import Workload
+from colsearch.prefilter.quantizer import stage_bytes
 
 COLLECTIONS = ("squad-dev", "debian", "wordnet")
 N_QUERIES = 1_000
@@ -51,21 +52,16 @@ def run(options: Options) -> Measured:
 
 
 def _learned(index: Any, work: Workload) -> Iterator[tuple[str, int, Order]]:
-    from colsearch.query.candidates import CandidateIndex
-
     snapshot = index._store.snapshot()
     if snapshot.model is None:
         return
-    parts = [part for part in snapshot.segments if part.prefilter is not None]
-    prefilter = index._models.loaded(snapshot.model)[0]
-    candidate_index = CandidateIndex(prefilter, parts, index._scorer)
+    view = index._engine.view_of(snapshot)
+    candidates = view.candidates(index._scorer)
     # The index was compacted to one segment, so a row is a document number.
     yield (
         "learned",
-        prefilter.document_bytes,
-        lambda q: candidate_index.candidates(parts, index._scorer.prepare(work.queries[q]), N_FETCHED, None)[
-            0
-        ],
+        sum(stage_bytes(view.prefilter.n_dims)),
+        lambda q: candidates.fetch(index._codec.prepare_query(work.queries[q]), N_FETCHED, None)[0],
     )
 
 

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 import colsearch_kernels as kernels
 from colsearch.errors import DamagedError
 from colsearch.prefilter.features import token_features
-from colsearch.prefilter.quantizer import DocumentCodes, Quantizer, stage_bytes
+from colsearch.prefilter.quantizer import DocumentCodes, Quantizer
 from colsearch.prefilter.vector_index import VectorIndex
 from colsearch.types import F32, I64
 from colsearch_kernels.layout.codes import QUERY_MAX
@@ -57,11 +57,6 @@ class LearnedPrefilter:
     @property
     def n_dims(self) -> int:
         return len(self.projection)
-
-    @property
-    def document_bytes(self) -> int:
-        """Of a document's codes."""
-        return sum(stage_bytes(self.n_dims))
 
     @lazy
     def _query_vectors(self) -> kernels.QueryVectors:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import colsearch_kernels as kernels
+from colsearch.config import DEFAULT_SEED
 from colsearch.prefilter.quantizer import (
     DocumentCodes,
     Quantizer,
@@ -21,7 +22,6 @@ _FOUND = 3
 # FAISS is asked for documents above a product: the n best of hundreds of thousands take it a third longer. The product
 # is read off a sample of documents, so many for the root of their number.
 _SAMPLE_PER_ROOT = 4
-_SEED = 20260
 
 
 class VectorIndex:
@@ -143,4 +143,4 @@ def _fast_scan(codes: Sequence[U8], quantizer: Quantizer, n_dims: int) -> tuple[
 def _sample(n_docs: int) -> I64:
     """Some rows at random, ascending."""
     n = min(int(_SAMPLE_PER_ROOT * n_docs**0.5), n_docs)
-    return np.sort(np.random.default_rng(_SEED).choice(n_docs, n, replace=False, shuffle=False))
+    return np.sort(np.random.default_rng(DEFAULT_SEED).choice(n_docs, n, replace=False, shuffle=False))

@@ -61,15 +61,11 @@ class Device:
         copy = self._copy(segment, codes)
         return torch_backend.top_k_batch(queries, copy, k, ordinals=ordinals, live=live)
 
-    def scores(
-        self, segment: Segment, codes: Codes, query: QuantizedQuery, ordinals: I64, n_planes: int | None
-    ) -> F32:
+    def scores(self, segment: Segment, codes: Codes, query: QuantizedQuery, ordinals: I64) -> F32:
         """(n,) float32 of these documents of a segment."""
         from colsearch_kernels.gpu import torch_backend
 
-        return torch_backend.score_codes(
-            query, self._copy(segment, codes), ordinals=ordinals, n_planes=n_planes
-        )
+        return torch_backend.score_codes(query, self._copy(segment, codes), ordinals=ordinals)
 
     def forget(self) -> None:
         """Free the memory of the device."""
