@@ -139,7 +139,7 @@ def _installed() -> Iterator[tuple[str, str]]:
 
 
 def main(adapter: str, workload: str, n_threads: str) -> None:
-    # Only replies may go to standard output. What libraries print is sent to standard error.
+    # Only replies may go to standard output. Output of libraries is sent to standard error.
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     session = Session(import_adapter(adapter), read_workload(Path(workload)), int(n_threads))

@@ -136,7 +136,7 @@ IMPLEMENTATIONS: dict[str, Callable[[Data, Case], Scorer]] = {
 
 
 def main(implementation: str, case_json: str, seed: str) -> None:
-    # Only answers may go to standard output. What libraries print is sent to standard error.
+    # Only answers may go to standard output. Output of libraries is sent to standard error.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     case = Case(**json.loads(case_json))

@@ -1,4 +1,4 @@
-"""The prefilter: recall of its best N beside other single vectors, and the recall that recall= gives."""
+"""The prefilter: recall of its best N and of other single vectors, and the recall that recall= gives."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
