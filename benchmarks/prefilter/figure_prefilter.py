@@ -56,7 +56,7 @@ def _learned(index: Any, work: Workload) -> Iterator[tuple[str, int, Order]]:
     if snapshot.model is None:
         return
     view = index._engine.view_of(snapshot)
-    candidates = view.candidates(index._scorer)
+    candidates = view.make_candidates(index._scorer)
     # The index was compacted to one segment, so a row is a document number.
     yield (
         "learned",

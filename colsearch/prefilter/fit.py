@@ -1,4 +1,4 @@
-"""Fit a learned prefilter in closed form, on samples, in bounded memory; the same result for any thread count."""
+"""Fit a learned prefilter in closed form, on samples, in bounded memory, with the same bits for any thread count."""
 
 from collections.abc import Sequence
 
@@ -23,15 +23,16 @@ def fit_prefilter(
     n_threads: int,
     settings: PrefilterSettings,
 ) -> LearnedPrefilter:
-    """A prefilter; its recall is still to be measured.
+    """A prefilter whose recall is not measured yet.
 
     Args:
-        codec: of the documents.
+        codec: the codec of the documents.
         documents: a sample, best some 4,000, at least `settings.min_docs`.
         probes: (n, dim) tokens like those of queries, in random order; `settings.n_probes` of them are taken.
-        queries: whole queries, or what comes near: they say how features of a query's tokens add up.
+        queries: whole queries, or synthetic ones, which show how the features of a query's tokens add up.
     """
-    import faiss  # noqa: F401  # loaded here, so that the limit below holds for its threads too
+    # Imported first, so that the limits below hold for FAISS's threads too.
+    import faiss  # noqa: F401
 
     tokens = probes[: settings.n_probe_tokens]
     with threadpool_limits(1):
@@ -44,9 +45,10 @@ def fit_prefilter(
     targets -= means
     with threadpool_limits(1):
         landmarks = codec.prepare_query(centers)
-        of_tokens = token_features(landmarks)
-        # In float64: one direction of features is a million times as strong as those that tell documents apart.
-        features = of_tokens.of(quantized).astype(np.float64)
+        token_rows = token_features(landmarks)
+        # float64, because one direction of the features is a million times as strong as those that distinguish
+        # documents.
+        features = token_rows.of(quantized).astype(np.float64)
         gram = features.T @ features
         gram[np.diag_indices_from(gram)] += settings.ridge * np.trace(gram) / len(gram)
         inverse = np.linalg.inv(gram)
@@ -56,7 +58,7 @@ def fit_prefilter(
         n_coarse = coarse_dims(n_dims)
         to_documents, to_queries = balanced_basis(
             _second_moments(targets @ solver.astype(np.float32)),
-            _second_moments(summed_features(queries, codec.prepare_query, of_tokens)),
+            _second_moments(summed_features(queries, codec.prepare_query, token_rows)),
             (n_coarse, n_dims - n_coarse),
             settings.seed,
         )
@@ -81,7 +83,7 @@ def _second_moments(rows: F32) -> F64:
 
 
 def _landmarks(tokens: F32, settings: PrefilterSettings) -> F32:
-    """(n, dim) unit vectors: spherical k-means of the tokens."""
+    """(n, dim) float32 unit vectors: centroids of a spherical k-means of the tokens."""
     import faiss
 
     unit = tokens / np.maximum(np.linalg.norm(tokens, axis=1, keepdims=True), np.float32(1e-12))
@@ -96,10 +98,10 @@ def _landmarks(tokens: F32, settings: PrefilterSettings) -> F32:
 
 
 def _spread(products: F32, n_probes: int) -> I64:
-    """Rows of n_probes tokens: as many of each landmark's own as possible, the first of them first.
+    """Rows of n_probes tokens, spread evenly over the landmarks that they are nearest to.
 
     Args:
-        products: (n_tokens, n_landmarks) with the landmarks.
+        products: (n_tokens, n_landmarks) inner products of tokens and landmarks.
     """
     nearest = products.argmax(axis=1)
     order = np.argsort(nearest, kind="stable")

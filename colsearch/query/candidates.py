@@ -40,7 +40,7 @@ class CandidateIndex:
         self, prefilter: LearnedPrefilter, covered: Sequence[SelectedSegment], scorer: Scorer
     ) -> None:
         self.files = prefilter_files(covered)
-        self._prefilter = prefilter
+        self._query_vectors = prefilter.query_vectors
         self._segments = [selected.segment for selected in covered]
         self._doc_nos = np.concatenate([segment.doc_nos for segment in self._segments])
         self._starts = np.cumsum([0, *(segment.n_docs for segment in self._segments)])
@@ -60,14 +60,14 @@ class CandidateIndex:
         k: int,
         stop_deviations: float,
         can_be_hits: NDArray[np.bool_] | None,
-        tail: Ranking,
+        tail: Ranking | None,
         context: SearchContext,
     ) -> Ranking | None:
         """The k best of these documents and the tail; None if the candidates ran out before the stop rule applied.
 
         Args:
             can_be_hits: (n_docs,) bool; None for all.
-            tail: documents that are no candidates, with their scores; they compete for the k places.
+            tail: the best of the segments that the prefilter does not cover; they compete for the k places.
         """
         for n in self._fetch_sizes(k, stop_deviations):
             rows, estimates = self.fetch(query, n, can_be_hits)
@@ -80,21 +80,21 @@ class CandidateIndex:
                 context,
                 k=k,
                 stop_deviations=stop_deviations,
-                competing=tail.scores,
+                competing=None if tail is None else tail.scores,
             )
             context.marks.append(("score", perf_counter()))
             if followed.complete or len(rows) < n:
                 refined = self._refine(query, rows[: len(followed.scores)], followed.scores, k, context)
                 context.marks.append(("refine", perf_counter()))
                 context.profile.n_candidates += len(followed.scores)
-                return Ranking.joined([tail, refined], k) if len(tail.scores) else refined
+                return refined if tail is None else Ranking.joined([tail, refined], k)
         return None
 
     def fetch(
         self, query: kernels.QuantizedQuery, n: int, can_be_hits: NDArray[np.bool_] | None
     ) -> tuple[I64, F32]:
         """Rows of the n best by the prefilter, and the estimates of their MaxSim, best first."""
-        vector, baseline = self._prefilter.embed_query(query)
+        vector, baseline = self._query_vectors.of(query)
         rows, products = self._index.search(vector, n, can_be_hits)
         return rows, products + np.float32(baseline)
 
@@ -126,7 +126,9 @@ class CandidateIndex:
             stop_deviations=_REFINED_DEVIATIONS,
             first_look=k + _REFINED_MORE,
         ).scores
-        return Ranking.best(self._doc_nos[rows[: len(refined)]], refined, k)
+        doc_nos = self._doc_nos[rows[: len(refined)]]
+        order = kernels.best_k(refined, doc_nos, k)
+        return Ranking(doc_nos[order], refined[order])
 
     def _follow(
         self,

@@ -31,7 +31,7 @@ from colsearch.query.request import (
 from colsearch.query.view import SearchView, split_by_prefilter
 from colsearch.scoring.cost import cheap_query_tokens
 from colsearch.scoring.ranking import Ranking
-from colsearch.scoring.scorer import Scorer, SearchContext
+from colsearch.scoring.scorer import Mark, Scorer, SearchContext, stage_ms
 from colsearch.scoring.selection import SelectedSegment, joined_mask, select
 from colsearch.store.snapshot import Snapshot
 from colsearch.store.store import Store
@@ -44,11 +44,17 @@ _SCATTERED_COST = 2
 
 @dataclass(frozen=True, slots=True)
 class QueryResult:
-    """One query, its ranking, and what that took."""
+    """One query, its ranking, and what that took.
+
+    Attributes:
+        profile: counters, without times.
+        marks: of the stages, from which the times follow.
+    """
 
     query: F32
     ranking: Ranking
     profile: Profile = field(default_factory=Profile)
+    marks: list[Mark] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,7 @@ class _Call:
         queries: (n_query_tokens, dim) float32 each.
         texts: the queries' texts in hybrid search.
         retrieved: doc_nos that the caller's retriever put forward for each query.
-        stage_ms: wall milliseconds that all queries took together so far.
+        marks: of the stages that all queries passed together.
     """
 
     snapshot: Snapshot
@@ -69,7 +75,7 @@ class _Call:
     queries: list[F32]
     texts: list[str] | None
     retrieved: list[I64] | None
-    stage_ms: dict[str, float]
+    marks: list[Mark]
 
     def only(self, i: int) -> _Call:
         """The same for query i alone."""
@@ -138,20 +144,19 @@ class QueryEngine:
             return self._scan(selected, queries, k)
         covered, tail = (view.covered, view.tail) if allowed is None else split_by_prefilter(selected)
         can_be_hits = view.can_be_hits if allowed is None else joined_mask(covered)
-        candidates = view.candidates(self.scorer)
+        candidates = view.candidates or view.make_candidates(self.scorer)
 
         def search_one(query: F32, n_threads: int) -> QueryResult:
-            context = SearchContext(n_threads)
+            context = SearchContext(n_threads, marks=[("", perf_counter())])
             prepared = self.scorer.codec.prepare_query(query)
             context.marks.append(("prepare", perf_counter()))
-            newest = self.scorer.scan(tail, [prepared], k, context)[0] if tail else Ranking.empty()
+            newest = self.scorer.scan(tail, [prepared], k, context)[0] if tail else None
             context.marks.append(("tail", perf_counter()))
             found = candidates.search(prepared, k, stop_deviations, can_be_hits, newest, context)
             if found is None:
                 [scanned] = self._scan(selected, [query], k)
                 return scanned
-            context.profile.stage_ms = context.stage_ms()
-            return QueryResult(query, found, context.profile)
+            return QueryResult(query, found, context.profile, context.marks)
 
         if len(queries) == 1:
             return [search_one(queries[0], self.n_threads)]
@@ -193,18 +198,18 @@ class QueryEngine:
         )
 
     def _prepared(self, queries: Sequence[Query], request: SearchRequest) -> _Call:
-        context = SearchContext(self.n_threads)
+        marks = [("", perf_counter())]
         dim = self.scorer.codec.dim
         vectors = [tokens.vectors for tokens in query_tokens(queries, self.encoder, dim)]
-        context.marks.append(("encode", perf_counter()))
+        marks.append(("encode", perf_counter()))
         texts = [text_of(query) for query in queries] if request.hybrid else None
         ids = None
         if request.candidates is not None:
             ids = [retrieved_ids(request.candidates, query, request.k) for query in queries]
-            context.marks.append(("retrieve", perf_counter()))
+            marks.append(("retrieve", perf_counter()))
         snapshot, allowed = self.store.filtered(request.where)
         retrieved = None if ids is None else [snapshot.find(some, missing_ok=True) for some in ids]
-        return _Call(snapshot, allowed, request, vectors, texts, retrieved, context.stage_ms())
+        return _Call(snapshot, allowed, request, vectors, texts, retrieved, marks)
 
     def _hits_of_one(self, call: _Call, profile: bool, k: int) -> Hits:
         [hits] = self._hits(call, profile, k)
@@ -216,9 +221,9 @@ class QueryEngine:
             start = perf_counter()
             found = to_hits(call.snapshot, result.ranking)
             if profile:
-                result.profile.stage_ms = (
-                    call.stage_ms | result.profile.stage_ms | {"documents": (perf_counter() - start) * 1e3}
-                )
+                reading = [("", start), ("documents", perf_counter())]
+                for marks in (call.marks, result.marks, reading):
+                    result.profile.stage_ms |= stage_ms(marks)
                 found.profile = result.profile
             hits.append(found)
         return hits
@@ -240,29 +245,31 @@ class QueryEngine:
 
     def _with_bm25(self, call: _Call, result: QueryResult, text: str, k: int, *, fuse: bool) -> QueryResult:
         """A result in which BM25's best compete by their MaxSim, or in which both orders are fused."""
-        start = perf_counter()
+        result.marks.append(("", perf_counter()))
         doc_nos, scores = call.snapshot.bm25(text, max(N_RETRIEVED, k))
-        result.profile.stage_ms["bm25"] = (perf_counter() - start) * 1e3
+        result.marks.append(("bm25", perf_counter()))
         if not fuse:
             return self._with_documents(call, result, doc_nos, k)
         if call.allowed is not None:
             passes = np.isin(doc_nos, call.allowed)
             doc_nos, scores = doc_nos[passes], scores[passes]
         ranking = reciprocal_rank_fusion([result.ranking, Ranking(doc_nos, scores)], k)
-        return QueryResult(result.query, ranking, result.profile)
+        return replace(result, ranking=ranking)
 
     def _with_documents(self, call: _Call, result: QueryResult, doc_nos: I64, k: int) -> QueryResult:
         """A result in which further documents compete by their MaxSim."""
         if call.allowed is not None:
             doc_nos = doc_nos[np.isin(doc_nos, call.allowed)]
         new = np.setdiff1d(doc_nos, result.ranking.doc_nos)
-        context = SearchContext(self.n_threads, result.profile)
-        maxsim = self.scorer.score(call.snapshot, self.scorer.codec.prepare_query(result.query), new, context)
-        stages = result.profile.stage_ms
-        stages["score"] = stages.get("score", 0.0) + (perf_counter() - context.marks[0][1]) * 1e3
+        result.marks.append(("", perf_counter()))
+        prepared = self.scorer.codec.prepare_query(result.query)
+        maxsim = self.scorer.score(
+            call.snapshot, prepared, new, SearchContext(self.n_threads, result.profile)
+        )
+        result.marks.append(("score", perf_counter()))
         result.profile.n_candidates += len(new)
         ranking = Ranking.joined([result.ranking, Ranking.best(new, maxsim, k)], k)
-        return QueryResult(result.query, ranking, result.profile)
+        return replace(result, ranking=ranking)
 
     def view_of(self, snapshot: Snapshot) -> SearchView:
         view = self._view
@@ -293,15 +300,17 @@ class QueryEngine:
         return view.calibration.stop_deviations(recall, k)
 
     def _scan(self, selected: Sequence[SelectedSegment], queries: Sequence[F32], k: int) -> list[QueryResult]:
-        context = SearchContext(self.n_threads)
+        context = SearchContext(self.n_threads, marks=[("", perf_counter())])
         prepared = [self.scorer.codec.prepare_query(query) for query in queries]
         context.marks.append(("prepare", perf_counter()))
         rankings = self.scorer.scan(selected, prepared, k, context)
         context.marks.append(("scan", perf_counter()))
         profile = context.profile
         profile.n_candidates = profile.n_scored
-        profile.stage_ms = context.stage_ms()
-        return [QueryResult(query, ranking, profile.copy()) for query, ranking in zip(queries, rankings)]
+        return [
+            QueryResult(query, ranking, profile.copy(), context.marks.copy())
+            for query, ranking in zip(queries, rankings)
+        ]
 
 
 def to_hits(snapshot: Snapshot, ranking: Ranking) -> Hits:

@@ -26,6 +26,7 @@ class SearchView:
         covered, tail: the segments that the prefilter covers, and the others.
         can_be_hits: (n_docs of the covered segments,) bool; None for all.
         prefilter, calibration: None if no segment is covered.
+        candidates: the candidate index of the covered segments, once it is made.
         cheap_query_tokens: scanning everything is cheap for queries of at most this many tokens.
     """
 
@@ -43,17 +44,16 @@ class SearchView:
         if model is not None and self.covered:
             self.prefilter, state = prefilters.load(model)
             self.calibration = state.calibration
-        self._candidates: CandidateIndex | None = None
-        known = None if previous is None else previous._candidates
+        self.candidates: CandidateIndex | None = None
+        known = None if previous is None else previous.candidates
         if known is not None and known.files == prefilter_files(self.covered):
-            self._candidates = known
+            self.candidates = known
 
-    def candidates(self, scorer: Scorer) -> CandidateIndex:
-        """The candidate index of the covered segments, made at first use."""
-        if self._candidates is None:
-            assert self.prefilter is not None, "nothing is covered"
-            self._candidates = CandidateIndex(self.prefilter, self.covered, scorer)
-        return self._candidates
+    def make_candidates(self, scorer: Scorer) -> CandidateIndex:
+        """Make the candidate index of the covered segments, which takes a while: at the first query that needs it."""
+        assert self.prefilter is not None, "nothing is covered"
+        self.candidates = CandidateIndex(self.prefilter, self.covered, scorer)
+        return self.candidates
 
 
 def split_by_prefilter(

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from time import perf_counter
+from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -22,6 +22,8 @@ from colsearch.types import F32, I64, Profile
 
 # Scores held at once while several queries are scanned: 32 MB.
 _BATCH_SCORES = 1 << 23
+# The name of a stage, and when it ended in seconds of `perf_counter`.
+Mark: TypeAlias = tuple[str, float]
 
 
 @dataclass(slots=True)
@@ -31,19 +33,21 @@ class SearchContext:
     Attributes:
         n_threads: threads to use.
         profile: counters of what was done so far.
-        marks: names and ends (seconds) of the stages so far; the first mark is the start.
+        marks: of the stages so far; the first mark is the start.
     """
 
     n_threads: int
     profile: Profile = field(default_factory=Profile)
-    marks: list[tuple[str, float]] = field(default_factory=lambda: [("", perf_counter())])
+    marks: list[Mark] = field(default_factory=list)
 
-    def stage_ms(self) -> dict[str, float]:
-        """Wall milliseconds of each stage."""
-        milliseconds: defaultdict[str, float] = defaultdict(float)
-        for (_, start), (name, end) in pairwise(self.marks):
+
+def stage_ms(marks: Sequence[Mark]) -> dict[str, float]:
+    """Wall milliseconds of each stage; a mark without a name only starts the clock anew."""
+    milliseconds: defaultdict[str, float] = defaultdict(float)
+    for (_, start), (name, end) in pairwise(marks):
+        if name:
             milliseconds[name] += (end - start) * 1e3
-        return dict(milliseconds)
+    return dict(milliseconds)
 
 
 class Scorer:
