@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.corpora.beir import Collection, read_collection
 from benchmarks.metrics import quality
 from colsearch import ColIndex, Hits
-from colsearch.query.explain import page
+from colsearch.query.explain_page import page
 from colsearch.types import F32
 
 DATA = Path(__file__).parent / "data"

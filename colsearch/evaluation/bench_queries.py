@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from colsearch.errors import ConfigError
-from colsearch.formats.documents import read_queries
+from colsearch.formats.queries import read_queries
 
 if TYPE_CHECKING:
     from colsearch.index import ColIndex

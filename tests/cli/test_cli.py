@@ -103,6 +103,7 @@ def test_mistakes_are_one_sentence_and_exit_code_2(folder: Path) -> None:
         ("search", folder / "index"),
         ("search", folder / "index", "x", "--where", "{"),
         ("explain", folder / "index", "x", "nobody"),
+        ("explain", folder / "index", "x", "²"),
         ("build", folder / "index", folder),
         ("build", folder / "other", folder, "--planes", "four"),
     ):

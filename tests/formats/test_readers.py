@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from colsearch.errors import DocumentError
-from colsearch.formats.documents import Skipped, read_documents, read_queries
+from colsearch.formats.documents import Skipped, read_documents
+from colsearch.formats.queries import read_queries
 from colsearch.formats.trec import read_qrels, read_run, write_run
 from colsearch.types import Document
 
