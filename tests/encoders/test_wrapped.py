@@ -62,6 +62,10 @@ def test_a_padded_array_is_refused():
         ([np.zeros((1, 26))], "1 arrays for 2 texts"),
         ([np.zeros((1, 26)), np.zeros((1, 7))], "text 1 was encoded in 7 dimensions, not 26"),
         ([np.zeros(26), np.zeros(26)], r"shape \(26,\), not \(n_tokens, dim\)"),
+        (
+            [np.zeros((1, 26)), [[1.0], [1.0, 2.0]]],
+            "cannot be used: token vectors are one array, not a ragged list",
+        ),
     ],
 )
 def test_wrong_output_is_an_error(output, message):

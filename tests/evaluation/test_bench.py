@@ -44,7 +44,7 @@ FINE = {
     "cpu_ms": {"p50": 1.0, "p95": 1.2},
     "stage_ms": {"score": 1.0},
     "recall": (0.97, 0.95, 0.99),
-    "promise": 0.98,
+    "promised": 0.98,
     "info": {"optimize_due": None},
 }
 
@@ -53,7 +53,7 @@ FINE = {
     ("changed", "said"),
     [
         ({"info": {"optimize_due": "no prefilter yet"}}, "no prefilter yet: run `colsearch optimize`"),
-        ({"promise": 0.995}, "below the promised 0.995"),
+        ({"promised": 0.995}, "below the promised 0.995"),
         ({"stage_ms": {"encode": 9.0, "score": 1.0}}, "encoding the query takes 90%"),
         ({"wall_ms": {"p50": 3.0, "p95": 3.1}}, "waits 2.0 ms without computing"),
         ({"wall_ms": {"p50": 1.0, "p95": 9.0}}, "five times slower"),
