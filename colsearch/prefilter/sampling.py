@@ -7,8 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 import colsearch_kernels as kernels
-from colsearch.codec.encoded import EncodedTokens
-from colsearch.codec.rotated import RotatedCodec
+from colsearch.codec.rotated import EncodedTokens, RotatedCodec
 from colsearch.types import F32, I64
 from colsearch_kernels import Codes
 
