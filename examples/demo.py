@@ -1,4 +1,4 @@
-"""Index a real collection, search it, measure it, and show why the hits matched: `python -m examples.demo`."""
+"""Index a collection, search it, measure it, show why the hits matched: `python -m examples.demo`."""
 
 import argparse
 import resource

@@ -38,7 +38,7 @@ class WrappedEncoder:
         return self._fingerprint
 
     def encode_query(self, texts: Sequence[str]) -> TokenVectors:
-        """Raises: EncoderError: for a text without tokens, or output of another shape than `Encoder` promises."""
+        """Raises: EncoderError: for a text without tokens, or output of another shape than promised."""
         vectors = join(self._encoder.encode_query(list(texts)), n_texts=len(texts), dim=self._dim)
         require_tokens(texts, vectors)
         return vectors

@@ -1,4 +1,4 @@
-"""`colsearch bench`: times, recall and size of a user's index on a user's queries, and what to change about it."""
+"""`colsearch bench`: times, recall and size of a user's index, and advice on what to change."""
 
 from __future__ import annotations
 
@@ -180,7 +180,8 @@ def advice(
         sentences.append(f"{info['optimize_due']}: run `colsearch optimize`, then measure again")
     if recall[2] < promised:
         sentences.append(
-            f"recall {recall[0]:.3f} is below the promised {promised}: run `colsearch optimize`, then measure again"
+            f"recall {recall[0]:.3f} is below the promised {promised}: run `colsearch optimize`, "
+            "then measure again"
         )
     total = sum(stage_ms.values())
     if total and stage_ms.get("encode", 0.0) > 0.5 * total:

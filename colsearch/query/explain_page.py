@@ -1,4 +1,4 @@
-"""An explanation as HTML: the query's tokens, and the document's text with the tokens that answered them marked."""
+"""An explanation as HTML: the query's tokens, and the document's text with the matched tokens marked."""
 
 import html
 
@@ -34,7 +34,8 @@ def fragment(explanation: Explanation) -> str:
     matches = explanation.tokens
     strongest = max((abs(match.share) for match in matches), default=1.0) or 1.0
     query_tokens = "".join(
-        f'<span class="q" style="--s:{abs(match.share) / strongest:.3f}" title="{match.share:.1%} of the score">'
+        f'<span class="q" style="--s:{abs(match.share) / strongest:.3f}" '
+        f'title="{match.share:.1%} of the score">'
         f"{html.escape(match.query_token or UNNAMED)}<small>{match.share:.0%}</small></span>"
         for match in matches
     )
