@@ -1,4 +1,4 @@
-"""Every command, as a user types it, on a tiny corpus with the embedded encoder."""
+"""Every command, run as a user types it, on a tiny corpus with the embedded encoder."""
 
 import json
 from pathlib import Path
@@ -72,8 +72,9 @@ def test_bench_measures_given_queries_and_makes_its_own_of_the_texts(folder: Pat
     given = json.loads(run("bench", index, "--queries", folder, "--json"))
     assert given["n_queries"] == 1 and given["recall"] == [1.0, 1.0, 1.0] and not given["made_queries"]
     assert given["bytes_per_token"] == json.loads(run("info", index, "--json"))["bytes_per_token"]
-    made = json.loads(run("bench", index, "--json", "-k", 1))
-    assert made["made_queries"] and made["n_queries"] == 2 and made["k"] == 1 and made["stage_ms"]["scan"] > 0
+    synthetic = json.loads(run("bench", index, "--json", "-k", 1))
+    assert synthetic["made_queries"] and synthetic["n_queries"] == 2
+    assert synthetic["k"] == 1 and synthetic["stage_ms"]["scan"] > 0
     shown = run("bench", index, "-n", 1)
     assert "2 documents, 1 queries, k=10" in shown and "recall@10" in shown and "--queries FILE" in shown
 

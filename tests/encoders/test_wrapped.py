@@ -1,4 +1,4 @@
-"""Any object with the two methods becomes an encoder, and its mistakes become sentences."""
+"""Any object with the two methods becomes an encoder, and its mistakes become typed errors."""
 
 import re
 from types import SimpleNamespace
@@ -53,7 +53,7 @@ def test_an_empty_query_is_an_error():
 
 
 def test_a_padded_array_is_refused():
-    """Padding scores 0, which beats a negative similarity."""
+    """Padding would have similarity 0, which beats a negative one."""
     encoder = Padded()
     encoder.dim = 26
     with pytest.raises(EncoderError, match="perhaps padded"):

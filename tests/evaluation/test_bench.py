@@ -1,4 +1,4 @@
-"""`colsearch bench` measures what it says, and its advice follows from the figures."""
+"""`colsearch bench`: the figures are right, and the advice follows from them."""
 
 from pathlib import Path
 
@@ -50,7 +50,7 @@ FINE = {
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "advised"),
     [
         ({"info": {"optimize_due": "no prefilter yet"}}, "no prefilter yet: run `colsearch optimize`"),
         ({"promised": 0.995}, "below the promised 0.995"),
@@ -59,9 +59,9 @@ FINE = {
         ({"wall_ms": {"p50": 1.0, "p95": 9.0}}, "five times slower"),
     ],
 )
-def test_each_weakness_has_its_advice_and_no_other(changed: dict[str, object], said: str) -> None:
+def test_each_weakness_has_its_advice_and_no_other(changed: dict[str, object], advised: str) -> None:
     [sentence] = advice(**{**FINE, **changed})  # type: ignore[arg-type]
-    assert said in sentence
+    assert advised in sentence
 
 
 def test_nothing_is_said_when_all_is_well() -> None:

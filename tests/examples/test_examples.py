@@ -1,4 +1,4 @@
-"""The examples run from the repository's root, need only the installed package, and print their point."""
+"""The examples run from the repository's root, need only the installed package, and show what they claim."""
 
 import ast
 import re

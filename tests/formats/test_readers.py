@@ -1,4 +1,4 @@
-"""Readers on good files of every kind, and on what hostile or broken files hold."""
+"""Readers of good files of every format, and of broken and hostile ones."""
 
 import gzip
 import io
