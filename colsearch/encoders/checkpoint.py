@@ -153,13 +153,24 @@ def _check_weights(folder: Path, modules: list[Module]) -> None:
 
 
 def _check_is_multi_vector(folder: Path, modules: list[Module]) -> None:
+    """Refuse a checkpoint without a token projection, which sentence-transformers would add at random."""
+    if modules:
+        _check_modules_project(folder, modules)
+    else:
+        _check_architecture_projects(folder)
+
+
+def _check_architecture_projects(folder: Path) -> None:
+    """Check a checkpoint without modules.json: its architecture says whether it has a projection."""
     architectures = (_read_json(folder / "config.json") or {}).get("architectures") or []
-    if not modules:
-        if "HF_ColBERT" in architectures:
-            return _check_stanford_projection(folder)
-        if any(str(name).endswith("ForRetrieval") for name in architectures):
-            return None
+    if "HF_ColBERT" in architectures:
+        _check_stanford_projection(folder)
+    elif not any(str(name).endswith("ForRetrieval") for name in architectures):
         raise _no_projection_error(folder, f"architecture {architectures or 'unknown'}")
+
+
+def _check_modules_project(folder: Path, modules: list[Module]) -> None:
+    """Check a checkpoint of sentence-transformers or PyLate: its settings name the kind of model."""
     settings = _read_json(folder / "config_sentence_transformers.json") or {}
     kind = settings.get("model_type")
     if kind is None and any(key in settings for key in _PYLATE_KEYS):
@@ -168,7 +179,6 @@ def _check_is_multi_vector(folder: Path, modules: list[Module]) -> None:
         raise _no_projection_error(folder, f"a {kind or 'SentenceTransformer'}")
     if kind == "ColBERT" and not any(module.kind == "Dense" for module in modules):
         raise _no_projection_error(folder, "a ColBERT checkpoint without its Dense module")
-    return None
 
 
 def _check_stanford_projection(folder: Path) -> None:

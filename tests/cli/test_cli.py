@@ -33,6 +33,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_the_commands_are_these() -> None:
+    assert [command.name for command in app.registered_commands] == [
+        "build", "add", "search", "rerank", "explain", "eval", "audit", "optimize", "bench", "info", "check",
+        "compact",
+    ]  # fmt: skip
+
+
 def test_search_prints_hits_json_and_runs(folder: Path) -> None:
     index = folder / "index"
     assert "danube" in run("search", index, "which river", "-k", 1)
