@@ -35,9 +35,10 @@ _TOKEN_BUDGET = 2048
 class EmbeddedEncoder:
     """MiniLM's token states, projected; runs on the CPU.
 
-    Queries keep [CLS] and [SEP]. Documents drop these and punctuation, unless they hold nothing else.
-    On one CPU and torch version a text's vectors are equal to the bit alone, in any batch, and for any
-    `n_threads`. Between CPUs low bits differ (bfloat16 against float32: token cosine .9999).
+    Queries keep [CLS] and [SEP]. Documents drop these and their punctuation; a document of nothing but
+    punctuation keeps it. On one CPU and torch version a text's vectors are equal to the bit alone, in
+    any batch, and for any `n_threads`. Between CPUs low bits differ (bfloat16 against float32: token cosine
+    .9999).
 
     Args:
         projection: the map to `dim` components; the shipped one if None.

@@ -47,6 +47,7 @@ class WordPieces:
         )
 
     def __call__(self, text: str) -> Pieces:
+        """The tokens of a text; if they are too many, the last ones before [SEP] are cut."""
         encoding = self._tokenizer.encode(_without_lone_surrogates(text))
         ids = np.array(encoding.ids, np.int32)
         spans = np.array(encoding.offsets, np.int32).reshape(-1, 2)
