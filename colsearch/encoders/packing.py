@@ -1,12 +1,17 @@
-"""Texts of any lengths in packs of a bounded number of tokens."""
+"""Packs of texts with a bounded number of tokens."""
 
 from collections.abc import Sequence
 
 
 def packs(lengths: Sequence[int], *, token_budget: int) -> list[list[int]]:
-    """Positions of the texts, longest first, so that equal lengths are neighbours; those of length 0 are left out.
+    """Positions of the texts in each pack.
 
-    A text longer than the budget is a pack of its own.
+    Longer texts come first, so that texts of equal length are neighbours. Texts of length 0 are left out. A
+    text longer than the budget is a pack of its own.
+
+    Args:
+        lengths: tokens per text.
+        token_budget: tokens per pack.
     """
     packed: list[list[int]] = []
     room = 0

@@ -1,4 +1,4 @@
-"""Texts in packs of a bounded number of tokens."""
+"""Packs of texts have a bounded number of tokens."""
 
 from colsearch.encoders.packing import packs
 
