@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from colsearch.encoders.compute import ComputeType, compute_type
 from colsearch.encoders.fingerprint import hash_files, hash_settings
 from colsearch.encoders.packed_bert import PackedBert
-from colsearch.encoders.packing import packs
 from colsearch.encoders.projection import Projection, load_projection
 from colsearch.encoders.ragged import no_token_error
 from colsearch.encoders.wordpieces import N_SPECIAL, Pieces, WordPieces
@@ -65,6 +64,7 @@ class EmbeddedEncoder:
 
         folder = _model_folder()
         self._projection = projection or load_projection()
+        self._dim = self._projection.dim
         self._matrix = torch.from_numpy(self._projection.matrix)
         self._n_threads = n_threads or available_cores()
         self._tokenize = WordPieces(folder / "tokenizer.json", max_tokens=max_tokens)
@@ -86,7 +86,7 @@ class EmbeddedEncoder:
 
     @property
     def dim(self) -> int:
-        return self._projection.dim
+        return self._dim
 
     @property
     def fingerprint(self) -> str:
@@ -144,6 +144,27 @@ class EmbeddedEncoder:
         projected: F32 = (self._model(ids).float() @ self._matrix).numpy()
         norms: F32 = np.sqrt(np.einsum("td,td->t", projected, projected))[:, None]
         return np.divide(projected, norms, out=projected)
+
+
+def packs(lengths: Sequence[int], *, token_budget: int) -> list[list[int]]:
+    """Positions of the texts in each pack.
+
+    Longer texts come first, so that texts of equal length are neighbours. Texts of length 0 are left out. A
+    text longer than the budget is a pack of its own.
+
+    Args:
+        lengths: tokens per text.
+        token_budget: tokens per pack.
+    """
+    packed: list[list[int]] = []
+    room = 0
+    for position in sorted((i for i, length in enumerate(lengths) if length), key=lambda i: -lengths[i]):
+        if not packed or lengths[position] > room:
+            packed.append([])
+            room = token_budget
+        packed[-1].append(position)
+        room -= lengths[position]
+    return packed
 
 
 def _in_single_threaded_workers(
