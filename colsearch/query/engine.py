@@ -135,13 +135,12 @@ class QueryEngine:
         """
         view = self.view_of(snapshot)
         selected = view.selected if allowed is None else select(snapshot.segments, allowed)
-        # Beyond all documents k means all of them, so that no array is made for hits that there cannot be.
-        k = min(k, max(snapshot.n_docs, 1))
+        k = _at_most_all(k, snapshot)
         stop_deviations = self._stop_deviations(
             view, selected, queries, k, recall, filtered=allowed is not None
         )
         if stop_deviations is None:
-            return self._scan(selected, queries, k)
+            return self._scan(selected, queries, k, self.n_threads)
         covered, tail = (view.covered, view.tail) if allowed is None else split_by_prefilter(selected)
         can_be_hits = view.can_be_hits if allowed is None else joined_mask(covered)
         candidates = view.candidates or view.make_candidates(self.scorer)
@@ -154,7 +153,7 @@ class QueryEngine:
             context.marks.append(("tail", perf_counter()))
             found = candidates.search(prepared, k, stop_deviations, can_be_hits, newest, context)
             if found is None:
-                [scanned] = self._scan(selected, [query], k)
+                [scanned] = self._scan(selected, [query], k, n_threads)
                 return scanned
             return QueryResult(query, found, context.profile, context.marks)
 
@@ -229,6 +228,7 @@ class QueryEngine:
         return hits
 
     def _results(self, call: _Call, k: int) -> list[QueryResult]:
+        k = _at_most_all(k, call.snapshot)
         fuse = call.request.hybrid == "rrf"
         n = max(k, N_RETRIEVED) if fuse else k
         results = self.rank(call.snapshot, call.queries, n, recall=call.request.recall, allowed=call.allowed)
@@ -299,8 +299,10 @@ class QueryEngine:
             return None
         return view.calibration.stop_deviations(recall, k)
 
-    def _scan(self, selected: Sequence[SelectedSegment], queries: Sequence[F32], k: int) -> list[QueryResult]:
-        context = SearchContext(self.n_threads, marks=[("", perf_counter())])
+    def _scan(
+        self, selected: Sequence[SelectedSegment], queries: Sequence[F32], k: int, n_threads: int
+    ) -> list[QueryResult]:
+        context = SearchContext(n_threads, marks=[("", perf_counter())])
         prepared = [self.scorer.codec.prepare_query(query) for query in queries]
         context.marks.append(("prepare", perf_counter()))
         rankings = self.scorer.scan(selected, prepared, k, context)
@@ -311,6 +313,11 @@ class QueryEngine:
             QueryResult(query, ranking, profile.copy(), context.marks.copy())
             for query, ranking in zip(queries, rankings)
         ]
+
+
+def _at_most_all(k: int, snapshot: Snapshot) -> int:
+    """k, or the number of documents if that is less: no array is made for hits that there cannot be."""
+    return min(k, max(snapshot.n_docs, 1))
 
 
 def to_hits(snapshot: Snapshot, ranking: Ranking) -> Hits:
