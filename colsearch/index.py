@@ -24,8 +24,7 @@ from colsearch.query.explain import Explanation
 from colsearch.query.groups import best_of_groups, in_passages
 from colsearch.scoring.device import Device
 from colsearch.scoring.scorer import Ranking, Scorer
-from colsearch.store.check import CheckReport, check
-from colsearch.store.repair import repair as rebuild
+from colsearch.store.check import CheckReport
 from colsearch.store.snapshot import Snapshot
 from colsearch.store.stats import describe
 from colsearch.store.store import Store
@@ -480,11 +479,13 @@ class ColIndex:
         ("memory": what searching keeps hot, "disk": files retrieval reads, "all": with texts,
         metadata and text index), prefilter, optimize_due.
         """
-        return describe(self._store, self.config) | {"optimize_due": self._maintainer.reason()}
+        return describe(self._store.folder, self._store.snapshot(), self.config) | {
+            "optimize_due": self._maintainer.reason()
+        }
 
     def check(self, *, deep: bool = False, repair: bool = False) -> CheckReport:
         """Verify every checksum; deep also compares SQLite with the segments, repair rebuilds it from them."""
-        return rebuild(self._store) if repair else check(self._store, deep=deep)
+        return self._store.repair() if repair else self._store.check(deep=deep)
 
     # --- inside -------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import numpy as np
 from colsearch.codec.rotated import RotatedCodec
 from colsearch.errors import DocumentError
 from colsearch.ingest import validate
-from colsearch.store.segment import DocumentBatch
+from colsearch.store.segment_writer import DocumentBatch
 from colsearch.store.staging import StagedWrite
 from colsearch.types import F32, Document, TokenVectors
 

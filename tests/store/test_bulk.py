@@ -57,7 +57,7 @@ def killed(tmp_path: Path, small_batches: None) -> tuple[Path, world.State]:
             os._exit(1)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     with ColIndex.open(tmp_path / "index") as index:
-        assert len(index._store.staged_names()) == KILLED_AT // 4
+        assert len(index._store.reader.staged_segments()) == KILLED_AT // 4
         assert world.mismatch(index, state) is None
         assert index.check(deep=True).ok
     return tmp_path / "index", state
@@ -71,7 +71,7 @@ def test_a_killed_bulk_add_goes_on_where_it_stopped(killed):
         with patch.object(type(index._codec), "encode", lambda _, v: encoded.append(len(v)) or real(v)):
             assert add(index, resume=True) == N_DOCS
         assert world.mismatch(index, state | dict.fromkeys(IDS, 1)) is None
-        assert index.check(deep=True).ok and index._store.staged_names() == []
+        assert index.check(deep=True).ok and index._store.reader.staged_segments() == []
     staged = KILLED_AT // 4 * 4
     assert sum(encoded) == sum(len(world.vectors(id, 1)) for id in IDS[staged:]), (
         "what was staged is encoded again"

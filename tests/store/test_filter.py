@@ -10,9 +10,9 @@ import pytest
 
 from colsearch import ColIndex
 from colsearch.errors import DamagedError, DocumentError, FilterError
-from colsearch.store.catalog import matching_doc_nos
-from colsearch.store.database import SCHEMA
 from colsearch.store.filter import MAX_CONDITIONS, MAX_DEPTH, MAX_VALUES, compile_where, field_rows
+from colsearch.store.schema import SCHEMA
+from colsearch.store.tables import matching_doc_nos
 
 VALUES: list[Any] = [None, True, False, 0, 1, 2, 1.5, -3, 2**63, 10**30, "", "a", "b", "é", [], {}]
 COMPARISONS = {"$gt": operator.gt, "$gte": operator.ge, "$lt": operator.lt, "$lte": operator.le}

@@ -11,7 +11,7 @@ import xxhash
 
 from colsearch import ColIndex
 from colsearch.errors import DamagedError, FormatError, StorageError
-from colsearch.store import container
+from colsearch.store import container, files
 from colsearch.store.segment import Segment
 from tests.support import world
 from tests.support.children import run_in_child
@@ -80,7 +80,7 @@ def test_a_snapshot_costs_nothing_while_nothing_is_written_and_one_file_after_a_
     with (
         ColIndex.open(tmp_path / "index") as index,
         ColIndex.open(tmp_path / "index", read_only=True) as reader,
-        patch.object(container, "_mapped", side_effect=container._mapped) as mapped,
+        patch.object(files, "map_file", side_effect=files.map_file) as mapped,
     ):
         first = reader._store.snapshot()
         assert all(reader._store.snapshot() is first for _ in range(50)) and not mapped.call_count
@@ -126,9 +126,7 @@ def test_a_file_that_cannot_be_opened_for_want_of_descriptors_is_not_called_dama
 
     def use() -> str:
         with ColIndex.open(tmp_path / "index", n_threads=1) as index:
-            segments = [
-                index._store.segments_folder / part.segment.name for part in index._store.snapshot().segments
-            ]
+            segments = [live.segment.file.path for live in index._store.snapshot().segments]
             soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
             resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
             try:

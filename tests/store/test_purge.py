@@ -32,7 +32,7 @@ def index(tmp_path: Path) -> ColIndex:
     """Four segments, each with a prefilter file."""
     rng = np.random.default_rng(3)
     with ColIndex.create(tmp_path / "index", dim=DIM) as index:
-        with index._store.database.locked() as connection:
+        with index._store.reader.database.locked() as connection:
             # Some builds of SQLite wipe what they delete; the promise must hold with those that do not.
             connection.execute("PRAGMA secure_delete = OFF")
         for start in range(0, 40, 10):
@@ -142,7 +142,7 @@ def test_a_purge_takes_what_killed_calls_have_left(index):
                 own.update_vectors(rows, ids=["id7key", "x", "y"], texts=[secret] * 3)
 
     assert run_in_child(update_and_die).kind == "signal"
-    assert len(index._store.staged_names()) == 2
+    assert len(index._store.reader.staged_segments()) == 2
     index._store.put_model({"weights": np.frombuffer(secret.encode(), np.uint8)}, {})
     for name in (
         "segments/1-0.tmp",
@@ -157,4 +157,4 @@ def test_a_purge_takes_what_killed_calls_have_left(index):
         files_with(index.path, secret.encode()) == []
         and SECRET.encode() not in (index.path / "index.sqlite").read_bytes()
     )
-    assert index._store.staged_names() == [] and len(index) == 39 and index.check(deep=True).ok
+    assert index._store.reader.staged_segments() == [] and len(index) == 39 and index.check(deep=True).ok
