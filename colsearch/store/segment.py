@@ -141,15 +141,21 @@ class Segment:
 
         Raises: DamagedError: if a checksum is wrong, or a value is not what the index writes.
         """
-        blobs = self._document_blobs(ordinal)
-        metadata = self._decoded("metadata", ordinal, blobs["metadata"])
-        if not isinstance(metadata, dict):
-            raise DamagedError(f"{self.file.path}: the metadata of document {ordinal} are no mapping")
+        ranges = [
+            (name, offsets.item(ordinal), offsets.item(ordinal + 1))
+            for name, (offsets, _) in self._blobs.items()
+        ]
+        if not self.file.all_verified:
+            self.file.verify_ranges(ranges)
+        id, text, metadata = [bytes(self._blobs[name][1][start:stop]) for name, start, stop in ranges]
         try:
-            text = blobs["texts"].decode() if self.has_text[ordinal] else None
-        except UnicodeDecodeError as error:
-            raise DamagedError(f"{self.file.path}: the text of document {ordinal}: {error}") from None
-        return Document(self._decoded_id(ordinal, blobs["ids"]), text, metadata)
+            return Document(
+                stored_json.decode_id(id),
+                text.decode() if self.has_text[ordinal] else None,
+                stored_json.decode_metadata(metadata),
+            )
+        except ValueError as error:
+            raise DamagedError(f"{self.file.path}: document {ordinal}: {error}") from None
 
     def numbered_documents(self, ordinals: Iterable[int] | None = None) -> Iterator[tuple[int, Document]]:
         """Number and document for each of these ordinals; None for all, the dead among them."""
@@ -161,7 +167,10 @@ class Segment:
 
         Raises: DamagedError.
         """
-        return self._decoded_id(ordinal, self.blob("ids", ordinal))
+        try:
+            return stored_json.decode_id(self.blob("ids", ordinal))
+        except ValueError as error:
+            raise DamagedError(f"{self.file.path}: document {ordinal}: {error}") from None
 
     def blob(self, name: str, ordinal: int) -> bytes:
         """The stored bytes of one document's id, text or metadata, verified."""
@@ -215,28 +224,6 @@ class Segment:
     def _span_bytes(self) -> int:
         """Bytes per token in the section of spans."""
         return 2 * self._spans.dtype.itemsize
-
-    def _document_blobs(self, ordinal: int) -> dict[str, bytes]:
-        """The bytes of a document's id, text and metadata, verified by one call of the container."""
-        ranges = [
-            (name, offsets.item(ordinal), offsets.item(ordinal + 1))
-            for name, (offsets, _) in self._blobs.items()
-        ]
-        if not self.file.all_verified:
-            self.file.verify_ranges(ranges)
-        return {name: bytes(self._blobs[name][1][start:stop]) for name, start, stop in ranges}
-
-    def _decoded_id(self, ordinal: int, blob: bytes) -> DocId:
-        id = self._decoded("ids", ordinal, blob)
-        if not isinstance(id, str | int) or isinstance(id, bool):
-            raise DamagedError(f"{self.file.path}: document {ordinal} has the id {id!r:.80}")
-        return id
-
-    def _decoded(self, name: str, ordinal: int, blob: bytes) -> object:
-        try:
-            return stored_json.decode(blob)
-        except (ValueError, RecursionError) as error:
-            raise DamagedError(f"{self.file.path}: document {ordinal}, {name}: {error}") from None
 
     def _blob_arrays(self, name: str) -> tuple[I64, memoryview]:
         data: U8 = self.file.array(name, "|u1", (None,), lazy=True)

@@ -60,9 +60,9 @@ class StoredDocuments:
         """
         for n, (id, text, metadata) in enumerate(zip(self.ids, self.texts, self.metadata)):
             document = Document(
-                stored_json.decode(id),  # type: ignore[arg-type]
+                stored_json.decode_id(id),
                 None if text is None else text.decode(),
-                stored_json.decode(metadata),  # type: ignore[arg-type]
+                stored_json.decode_metadata(metadata),
             )
             yield first_doc_no + n, document
 

@@ -23,19 +23,40 @@ def encode_metadata(metadata: dict[str, Any]) -> bytes:
     return json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def decode(blob: bytes) -> object:
-    """The value of an id or of metadata.
+def decode_id(blob: bytes) -> DocId:
+    """The id that was written as these bytes.
 
-    Raises: ValueError, RecursionError: if the bytes are not JSON that the index could have written.
+    Raises: ValueError: if the index could not have written them.
     """
-    if blob == b"{}":
-        return {}
     if _PLAIN_STRING.fullmatch(blob):
         return blob[1:-1].decode()
     if _PLAIN_INTEGER.fullmatch(blob):
         return int(blob)
-    value: object = json.loads(blob.decode())
-    # The index writes no \u escapes. One in a forged file could make a lone surrogate, which SQLite refuses.
-    if b"\\u" in blob:
-        json.dumps(value, ensure_ascii=False).encode()
+    id = _parsed(blob, "id")
+    if not isinstance(id, str | int) or isinstance(id, bool):
+        raise ValueError(f"the id is {id!r:.80}, neither a string nor an integer")
+    return id
+
+
+def decode_metadata(blob: bytes) -> dict[str, Any]:
+    """The metadata that were written as these bytes.
+
+    Raises: ValueError: if the index could not have written them.
+    """
+    if blob == b"{}":
+        return {}
+    metadata = _parsed(blob, "metadata")
+    if not isinstance(metadata, dict):
+        raise ValueError("the metadata are no mapping")
+    return metadata
+
+
+def _parsed(blob: bytes, name: str) -> object:
+    try:
+        value: object = json.loads(blob.decode())
+        # The index writes no \u escapes. One in a forged file could make a lone surrogate, which SQLite refuses.
+        if b"\\u" in blob:
+            json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{name}: {error}") from None
     return value
