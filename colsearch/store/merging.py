@@ -15,8 +15,7 @@ from colsearch.store.writer import Writer
 from colsearch.types import I64
 
 _log = logging.getLogger(__name__)
-# This many segments of one tier become one of the next. A tier's segments are as many times larger than those of the
-# tier before.
+# This many segments of one tier are merged into one of the next, whose segments are this many times larger.
 FANOUT = 8
 _SMALLEST_TIER_TOKENS = 4096
 # A segment with a smaller share of live documents is rewritten.
@@ -24,7 +23,10 @@ MIN_LIVE = 0.5
 
 
 def merge_after_write(writer: Writer) -> None:
-    """Merge what is due after a committed write, of which a merge that fails is no failure; the lock must be held."""
+    """Merge what is due after a committed write; the lock must be held.
+
+    A merge that fails is put off, because the write itself has succeeded.
+    """
     try:
         while run := _due(writer.reader.snapshot().segments):
             merge(writer, run)

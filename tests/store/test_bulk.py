@@ -13,7 +13,7 @@ import pytest
 
 from colsearch import ColIndex
 from colsearch.errors import DuplicateIdError
-from colsearch.store import staging as store_build
+from colsearch.store import staging
 from tests.support import world
 from tests.support.children import run_in_child
 
@@ -24,7 +24,7 @@ IDS = [f"bulk{n}" for n in range(N_DOCS)]
 @pytest.fixture
 def small_batches() -> Iterator[None]:
     """As if four documents filled the memory that a bulk add may take."""
-    with patch.object(store_build, "BUFFER_BYTES", 1), patch("colsearch.ingest.pipeline.BATCH_DOCS", 4):
+    with patch.object(staging, "BUFFER_BYTES", 1), patch("colsearch.ingest.pipeline.BATCH_DOCS", 4):
         yield
 
 

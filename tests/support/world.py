@@ -12,7 +12,7 @@ import numpy as np
 
 from colsearch import ColIndex
 from colsearch.errors import DamagedError
-from colsearch.store import staging as store_build
+from colsearch.store import staging
 from colsearch_kernels.layout import rotation
 
 DIM = 16
@@ -99,7 +99,7 @@ def staged(documents: State) -> Step:
     """An add of several staged segments, as a bulk add of millions makes them."""
 
     def run(index: ColIndex) -> None:
-        with patch.object(store_build, "BUFFER_BYTES", 1), patch("colsearch.ingest.pipeline.BATCH_DOCS", 4):
+        with patch.object(staging, "BUFFER_BYTES", 1), patch("colsearch.ingest.pipeline.BATCH_DOCS", 4):
             put(index, documents)
 
     return Step("bulk add", run, lambda state: state | documents)
