@@ -57,38 +57,45 @@ def write(folder: Path, suffix: str, sections: Sequence[Section], meta: dict[str
 
     Raises: StorageError: if the operating system refuses; nothing is left behind.
     """
+    sums = _Checksums()
+    temporary = files.temporary_path(folder)
+    with files.new_file(temporary) as file:
+        # The header holds checksums of what follows it, so its room is filled last.
+        file.write(bytes(HEADER_BYTES))
+        for section in sections:
+            for blocks in sums.padded(section):
+                file.write(blocks)
+        file.write(sums.array().tobytes())
+        header = _encoded_header(sections, sums.array(), meta)
+        file.seek(0)
+        file.write(_fixed_fields(header) + header)
+    name = xxhash.xxh3_128_hexdigest(header) + suffix
+    n_bytes = files.size_bytes(temporary)
+    files.publish(temporary, folder / name)
+    return name, n_bytes
+
+
+def _encoded_header(sections: Sequence[Section], sums: NDArray[np.uint64], meta: dict[str, Any]) -> bytes:
+    """The JSON of a header: where the sections and the checksums are, and a checksum of the checksums."""
     table, offset = [], HEADER_BYTES
     for section in sections:
         table.append({"name": section.name, "dtype": section.dtype, "shape": section.shape, "offset": offset})
         offset = _aligned(offset + section.n_bytes)
-    sums = _Checksums()
-    name = ""
+    header = {
+        "sections": table,
+        "checksums": {"offset": offset, "n_blocks": len(sums), "xxh3": _hash(sums)},
+        "meta": meta,
+    }
+    encoded = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    if len(encoded) > HEADER_BYTES - FIXED_BYTES:
+        raise StorageError(None, f"container header of {len(encoded)} bytes does not fit")
+    return encoded
 
-    def body() -> Iterator[memoryview]:
-        for section in sections:
-            yield from sums.padded(section)
-        yield memoryview(sums.array().tobytes())
 
-    def head() -> bytes:
-        nonlocal name
-        block_sums = sums.array()
-        header = {
-            "sections": table,
-            "checksums": {"offset": offset, "n_blocks": len(block_sums), "xxh3": _hash(block_sums)},
-            "meta": meta,
-        }
-        encoded = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-        if len(encoded) > HEADER_BYTES - FIXED_BYTES:
-            raise StorageError(None, f"container header of {len(encoded)} bytes does not fit")
-        name = xxhash.xxh3_128_hexdigest(encoded) + suffix
-        fixed = np.array([CONTAINER_VERSION, len(encoded)], "<u4").tobytes() + _digest(encoded)
-        return (MAGIC + fixed).ljust(FIXED_BYTES, b"\0") + encoded
-
-    temporary = files.temporary_path(folder)
-    files.write_file(temporary, body(), head_bytes=HEADER_BYTES, head=head)
-    n_bytes = files.size_bytes(temporary)
-    files.publish(temporary, folder / name)
-    return name, n_bytes
+def _fixed_fields(header: bytes) -> bytes:
+    """The first bytes of a file: the magic, the version, and the header's length and checksum."""
+    fields = np.array([CONTAINER_VERSION, len(header)], "<u4").tobytes() + _digest(header)
+    return (MAGIC + fields).ljust(FIXED_BYTES, b"\0")
 
 
 class Container:
@@ -120,7 +127,7 @@ class Container:
             self._read_table(header)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DamagedError(f"{path}: malformed header ({error}); run `colsearch check`") from None
-        # The same bytes twice, one per block: `bytearray.find` is fast for few blocks, an array for many.
+        # One byte per block. Few blocks are looked up with the bytearray's fast `find`, and many in its view as an array.
         self._flags = bytearray(len(self._sums))
         self._verified = np.frombuffer(self._flags, np.bool_)
         if verify == "off":

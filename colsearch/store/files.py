@@ -9,9 +9,10 @@ import mmap
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from colsearch.errors import DamagedError, StorageError
 
@@ -24,21 +25,15 @@ def temporary_path(folder: Path) -> Path:
     return folder / f"{os.getpid():x}-{secrets.token_hex(8)}.tmp"
 
 
-def write_file(
-    path: Path, chunks: Iterable[bytes | memoryview], *, head_bytes: int, head: Callable[[], bytes]
-) -> None:
-    """Write `head_bytes` zeros, then the chunks, then overwrite the zeros with `head()`, and fsync.
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to be written in a `with` block, which ends with an fsync.
 
-    The head is computed last because it holds checksums of the chunks.
-    Raises: StorageError: the file is removed again.
+    Raises: StorageError: if the operating system refuses; the file is removed again.
     """
     try:
         with path.open("xb") as file:
-            file.write(bytes(head_bytes))
-            for chunk in chunks:
-                file.write(chunk)
-            file.seek(0)
-            file.write(head())
+            yield file
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
