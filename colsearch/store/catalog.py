@@ -1,7 +1,7 @@
 """The catalog: the small tables of SQLite that decide what a search sees, under one checksum, and typed.
 
-SQLite's pages have no checksums. These tables say how codes are read, which segments are searched and which of
-their documents are live. Everything else that a hit tells comes from the segments.
+SQLite's pages have no checksums. These tables say how codes are read, which segments are searched and which
+of their documents are live. Everything else that a hit tells comes from the segments.
 """
 
 import json

@@ -27,8 +27,8 @@ class CheckReport:
         n_files, n_documents: looked at.
         problems: one sentence each, naming file, block or document.
         damaged_ids: documents whose stored bytes are wrong.
-        unnamed_files: files that no commit names. A killed write leaves such files, and the next write removes
-            them. They may also be newer than an index.sqlite that was put back from a copy.
+        unnamed_files: files that no commit names. A killed write leaves such files, and the next write
+            removes them. They may also be newer than an index.sqlite that was put back from a copy.
         repaired: what `repair` did.
     """
 

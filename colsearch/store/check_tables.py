@@ -43,7 +43,10 @@ def _check_schema(connection: Connection) -> list[str]:
 
 
 def _check_fields(connection: Connection, segments: Sequence[Segment]) -> list[str]:
-    """Compare the exclusive or of each document's hashed fields, so that memory does not grow with the metadata."""
+    """Compare the metadata fields by one hash per document, so that memory does not grow with the metadata.
+
+    A document's hash is the exclusive or of its fields' hashes.
+    """
     doc_nos = np.concatenate([segment.doc_nos for segment in segments] or [np.empty(0, np.int64)])
     position = {doc_no: n for n, doc_no in enumerate(doc_nos.tolist())}
     in_sqlite, in_segments = np.zeros(len(doc_nos), np.uint64), np.zeros(len(doc_nos), np.uint64)

@@ -127,7 +127,8 @@ class Container:
             self._read_table(header)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DamagedError(f"{path}: malformed header ({error}); run `colsearch check`") from None
-        # One byte per block. Few blocks are looked up with the bytearray's fast `find`, and many in its view as an array.
+        # One byte per block. The bytearray finds a flag among few blocks faster; the array, which shares its
+        # memory, serves many.
         self._flags = bytearray(len(self._sums))
         self._verified = np.frombuffer(self._flags, np.bool_)
         if verify == "off":
@@ -213,7 +214,7 @@ class Container:
         self._check_blocks(np.unique(blocks[~self._verified[blocks]]))
 
     def release(self) -> None:
-        """Remove the file's pages from this process's memory; the next read brings them back from the cache."""
+        """Remove the file's pages from this process's memory; the next read brings them back."""
         files.release_pages(self._map)
 
     def damaged_blocks(self) -> list[int]:
@@ -261,7 +262,8 @@ class Container:
         version, n_bytes = (int(x) for x in np.frombuffer(head, "<u4", 2, 8))
         if version > CONTAINER_VERSION:
             raise FormatError(
-                f"{self.path} has format {version}, this release reads up to {CONTAINER_VERSION}; upgrade colindex"
+                f"{self.path} has format {version}, this release reads up to {CONTAINER_VERSION}; "
+                "upgrade colindex"
             )
         encoded = head[FIXED_BYTES : FIXED_BYTES + n_bytes]
         padding = head[24:FIXED_BYTES] + head[FIXED_BYTES + n_bytes :]

@@ -100,8 +100,9 @@ class Database:
                     connection.execute("ROLLBACK")
 
     def _commit(self, connection: sqlite3.Connection) -> None:
-        """Commit. SQLite does so by removing its journal, and reports a failure if the folder's fsync then fails.
+        """Commit.
 
+        SQLite commits by removing its journal, and reports a failure if the folder's fsync fails afterwards.
         Raises: StorageError: saying that the write is done, if its journal cannot be kept from coming back.
         """
         try:
@@ -110,9 +111,9 @@ class Database:
             if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_IOERR_DIR_FSYNC:
                 raise
             try:
-                # After an fsync that failed, another may succeed without writing anything. So commit again: the second
-                # journal takes the place of the first, and undoes nothing. The seal is deleted first because SQLite
-                # would notice that an UPDATE changes nothing.
+                # After an fsync that failed, another may succeed without writing anything. So commit again:
+                # the second journal takes the place of the first, and undoes nothing. The seal is deleted
+                # first because SQLite would notice that an UPDATE changes nothing.
                 connection.execute("BEGIN IMMEDIATE")
                 tables.delete_seal(connection)
                 seal(connection)
@@ -123,7 +124,7 @@ class Database:
                 ) from error
 
     def data_version(self) -> int:
-        """A number that changes when another connection commits; this connection's commits do not change it."""
+        """A number that changes when another connection commits, but not with commits of this one."""
         with self.locked() as connection:
             return schema.data_version(connection)
 
@@ -162,7 +163,8 @@ class Database:
             raise DamagedError(f"{self.path} names no format version; was it written by colsearch?")
         if version > schema.SCHEMA_VERSION:
             raise FormatError(
-                f"{self.path} has format {version}, this release reads up to {schema.SCHEMA_VERSION}; upgrade colindex"
+                f"{self.path} has format {version}, this release reads up to {schema.SCHEMA_VERSION}; "
+                "upgrade colindex"
             )
 
 

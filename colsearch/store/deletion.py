@@ -17,7 +17,7 @@ def delete(writer: Writer, ids: Sequence[DocId], *, purge: bool) -> int:
     """Delete documents by id, all or none; with purge no byte of them stays in any file.
 
     Returns: the number of documents.
-    Raises: UnknownIdError; StorageError: nothing was deleted, or, if it says so, bytes of the documents remain.
+    Raises: UnknownIdError; StorageError: nothing was deleted, unless it says that only bytes remain.
     """
     with writer.lock():
         doc_nos = np.unique(writer.reader.snapshot().find(ids))

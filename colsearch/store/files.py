@@ -1,7 +1,8 @@
 """File operations of the store: the one module, beside `lock` and `fork`, that knows the operating system.
 
 A test can record these operations or make them fail. Another platform is added here. Errors of the operating
-system come out as StorageError, with its number, or as DamagedError where the file is not what the index wrote.
+system come out as StorageError, with its number, or as DamagedError where the file is not what the index
+wrote.
 """
 
 import errno
@@ -79,8 +80,8 @@ def make_folder(folder: Path, *, parents: bool = False) -> None:
 def remove(path: Path) -> None:
     """Unlink a file that the index no longer needs; readers that mapped it keep its content.
 
-    A failure is ignored, because the caller has committed already or is about to raise the error that matters.
-    The next write removes the file, as it removes all files that SQLite does not name.
+    A failure is ignored, because the caller has committed already or is about to raise the error that
+    matters. The next write removes the file, as it removes all files that SQLite does not name.
     """
     with suppress(OSError):
         path.unlink(missing_ok=True)
@@ -125,8 +126,8 @@ def size_bytes(path: Path) -> int:
 def map_file(path: Path, *, min_bytes: int) -> mmap.mmap:
     """Map a plain file into memory, read-only.
 
-    Raises: FileNotFoundError; DamagedError: if it is no plain file, or shorter than min_bytes; StorageError: if
-        the operating system refuses, for want of memory or descriptors for instance.
+    Raises: FileNotFoundError; DamagedError: if it is no plain file, or shorter than min_bytes; StorageError:
+        if the operating system refuses, for want of memory or descriptors for instance.
     """
     try:
         # Without O_NONBLOCK, opening a pipe would wait for somebody to write into it.
@@ -149,7 +150,7 @@ def map_file(path: Path, *, min_bytes: int) -> mmap.mmap:
 
 
 def release_pages(mapped: mmap.mmap) -> None:
-    """Remove a mapped file's pages from this process's memory; the next read brings them back from the cache."""
+    """Remove a mapped file's pages from this process's memory; the next read brings them back."""
     mapped.madvise(mmap.MADV_DONTNEED)
 
 

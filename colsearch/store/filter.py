@@ -1,6 +1,7 @@
-"""Translating `where` expressions into SQL over the table of metadata fields; docs/FILTERS.md states the behaviour.
+"""Translating `where` expressions into SQL; docs/FILTERS.md states the behaviour.
 
-This module owns the text of that SELECT and what a row of `fields` says; `tables` runs it and stores the rows.
+This module owns the text of that SELECT and what a row of `fields` says; `tables` runs it, and stores
+the rows.
 """
 
 import math
@@ -26,8 +27,8 @@ _Step: TypeAlias = str
 def field_rows(metadata: Mapping[str, Any]) -> set[Row]:
     """(path, kind, value) of every leaf of a document's metadata: what a filter can find.
 
-    Kinds: "n" number, "s" string, "b" boolean, "0" null, "e" an empty list or mapping. All elements of a list have
-    the path of the list.
+    Kinds: "n" number, "s" string, "b" boolean, "0" null, "e" an empty list or mapping. All elements of a list
+    have the path of the list.
     """
     rows: set[Row] = set()
     stack: list[tuple[str, Any]] = [(str(key), value) for key, value in metadata.items()]
@@ -120,7 +121,7 @@ class _Steps:
         """The documents that at least one of these steps matches."""
         if len(steps) == 1:
             return steps[0]
-        # A chain of OR would try up to 500 steps per document. It was measured at 12 s where UNION takes 0.1 s.
+        # A chain of OR would try up to 500 steps per document: 12 s were measured where UNION takes 0.1 s.
         return self.add(" UNION ".join(f"SELECT doc_no FROM {step}" for step in steps))
 
 
@@ -200,7 +201,7 @@ def _one_of(steps: _Steps, path: str, values: Any) -> _Step:
     for value in values:
         kind, bound = _scalar(path, value)
         by_kind.setdefault(kind, []).append(bound)
-    # One search of the primary key (path, kind, value) per kind. IN over pairs would read all rows of the path.
+    # One search of the primary key (path, kind, value) per kind; IN over pairs would read the whole path.
     selects, bounds = [], []
     for kind, values_of_kind in by_kind.items():
         marks = ",".join("?" * len(values_of_kind))

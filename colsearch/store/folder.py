@@ -43,7 +43,7 @@ class IndexFolder:
     Attributes:
         path: the index's folder.
         database, journal, lock: paths of the SQLite file, its rollback journal and the writer's lock.
-        unfinished: an SQLite file that has not got its name yet, and its journal. A killed `create` leaves them.
+        unfinished: an SQLite file that has no name yet, and its journal, which a killed `create` leaves.
     """
 
     def __init__(self, path: Path) -> None:

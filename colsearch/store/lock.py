@@ -30,8 +30,8 @@ class WriterLock:
         """Hold the lock during a `with` block.
 
         A second thread of this index waits.
-        Raises: IndexLockedError: at once, naming the holder, if another process writes, or another index object
-            of this process; StorageError: if the lock cannot be taken, or the block ran out of memory.
+        Raises: IndexLockedError: at once, naming the holder, if another process writes, or another index
+            object of this process; StorageError: if the lock cannot be taken, or the block ran out of memory.
         """
         with self._threads:
             if self._depth:
@@ -52,13 +52,13 @@ class WriterLock:
                 ) from error
             finally:
                 self._depth = 0
-                # Unlock explicitly: a child that was forked meanwhile may still hold a copy of the descriptor, and
-                # with it the lock.
+                # Unlock explicitly: a child that was forked meanwhile may still hold a copy of the
+                # descriptor, and with it the lock.
                 fcntl.flock(self._descriptor, fcntl.LOCK_UN)
                 self._close()
 
     def lock_for_fork(self) -> None:
-        """Nothing to wait for: a child does not need the lock, so another thread's write goes on during a fork."""
+        """Wait for nothing: a child does not need the lock, so another thread's write may go on."""
 
     def unlock_after_fork(self, *, in_child: bool) -> None:
         """In a child, close the copy of the descriptor: it would keep the lock when the parent dies."""
@@ -68,8 +68,8 @@ class WriterLock:
             self._depth = 0
 
     def _close(self) -> None:
-        # Clear the field before close(). Another thread could open a file that gets the same number, and fork a
-        # child, which would close that file.
+        # Clear the field before close(). Another thread could open a file that gets the same number, and fork
+        # a child, which would close that file.
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)

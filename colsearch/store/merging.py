@@ -42,7 +42,7 @@ def compact(writer: Writer) -> None:
 
 
 def merge(writer: Writer, run: Sequence[LiveSegment]) -> None:
-    """Replace adjacent segments by one that holds their live documents, in one commit; the lock must be held."""
+    """Replace adjacent segments by one with their live documents, in one commit; the lock must be held."""
     if not run or (len(run) == 1 and run[0].live is None):
         return
     kept = [live_segment.live_ordinals() for live_segment in run]
@@ -72,7 +72,7 @@ def vacuum(writer: Writer) -> None:
 
 
 def _due(live_segments: Sequence[LiveSegment]) -> Sequence[LiveSegment]:
-    """The next segments to merge: one that is mostly dead, else the newest if too many of them are of one size."""
+    """The next segments to merge: one that is mostly dead, else the newest if too many are of one size."""
     for live_segment in live_segments:
         if live_segment.n_live < MIN_LIVE * live_segment.segment.n_docs:
             return [live_segment]
@@ -97,7 +97,7 @@ def _tier(live_segment: LiveSegment) -> int:
 def _carried_prefilter(
     writer: Writer, run: Sequence[LiveSegment], kept: Sequence[I64], merged: str
 ) -> PrefilterRow | None:
-    """Write the prefilter rows of the kept documents as a file for the merged segment; None if there are none."""
+    """Write the kept documents' prefilter rows as a file for the merged segment; None if there are none."""
     model = writer.reader.snapshot().model
     files = [live_segment.prefilter or live_segment.partial_prefilter for live_segment in run]
     example = next((file for file in files if file is not None), None)

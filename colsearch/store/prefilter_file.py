@@ -1,7 +1,7 @@
 """A prefilter file: arrays that a fitted model computed from one segment, with one row per document.
 
-A merge of segments that have such a file with segments that lack one writes a partial file. Its extra array of
-bytes, `present`, says which rows count. The next optimization fills in the others.
+A merge of segments that have such a file with segments that lack one writes a partial file. Its extra array
+of bytes, `present`, says which rows count. The next optimization fills in the others.
 """
 
 from collections.abc import Mapping

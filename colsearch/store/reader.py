@@ -1,4 +1,4 @@
-"""Reading an index: the newest snapshot and the files that it needs, kept open from one snapshot to the next."""
+"""Reading an index: the newest snapshot, and its files, which stay open from one snapshot to the next."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -65,7 +65,8 @@ class _Contents:
 def repair_folder(path: str | os.PathLike[str]) -> CheckReport:
     """Repair an index that may be too damaged to be opened.
 
-    Raises: IndexNotFoundError; IndexLockedError; FormatError; DamagedError: if nothing is left to rebuild it from.
+    Raises: IndexNotFoundError; IndexLockedError; FormatError; DamagedError: if nothing is left to rebuild
+        the index from.
     """
     folder = IndexFolder(Path(path))
     if not folder.folder_of(FileKind.SEGMENT).is_dir():
@@ -128,9 +129,9 @@ def _read_record(database: Database) -> _Record:
 
 
 def _readable_segments(folder: IndexFolder, record: _Record, actions: list[str]) -> list[Segment]:
-    """The segments that index.sqlite names, if it can be trusted; else those of all files that do not overlap.
+    """The segments that index.sqlite names; if it cannot be trusted, those of all files.
 
-    Where files hold the same documents, the larger one is kept: it was merged from the others.
+    Where files hold the same documents, the larger one is taken: it was merged from the others.
     """
     if record.catalog is not None:
         paths = [folder.path_of(FileKind.SEGMENT, row.name) for row in record.catalog.segments]
@@ -204,7 +205,7 @@ def _rebuild(
     folder = writer.folder
     fill = _filler(folder, record, contents)
     writer.database.close()
-    # A database that could not be opened may have left its journal, which SQLite would roll back into the new one.
+    # A journal of the old database may be left, which SQLite would roll back into the new one.
     files.remove(folder.journal)
     files.sync_folder(folder.path)
     Database.create(folder, settings, fill).close()

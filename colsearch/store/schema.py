@@ -29,10 +29,10 @@ CREATE TABLE prefilters (segment TEXT NOT NULL, model TEXT NOT NULL, name TEXT N
 
 def prepare_new(connection: sqlite3.Connection) -> None:
     """Settings of a connection that writes a new file."""
-    # A rollback journal, not WAL: a closed WAL database does not open in a read-only folder. With a rollback journal,
-    # removing the journal is the commit. FULL leaves that removal to the next sync of the folder, so a power cut
-    # would bring the journal back and undo acknowledged writes, whose replaced files a merge may have removed.
-    # EXTRA syncs the folder.
+    # A rollback journal, not WAL: a closed WAL database does not open in a read-only folder. With a rollback
+    # journal, removing the journal is the commit. FULL leaves that removal to the next sync of the folder, so
+    # a power cut would bring the journal back and undo acknowledged writes, whose replaced files a merge may
+    # have removed. EXTRA syncs the folder.
     connection.execute("PRAGMA synchronous = EXTRA")
 
 
@@ -49,7 +49,7 @@ def create(connection: sqlite3.Connection) -> None:
 
 
 def data_version(connection: sqlite3.Connection) -> int:
-    """A number that changes when another connection commits; this connection's commits do not change it."""
+    """A number that changes when another connection commits, but not with commits of this one."""
     return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
 

@@ -171,7 +171,8 @@ class Snapshot:
             ordinals = np.searchsorted(held, doc_nos[rows])
             if not (ordinals < len(held)).all() or (held[ordinals] != doc_nos[rows]).any():
                 raise DamagedError(
-                    f"{self._database.path} names documents that no segment holds; run `colsearch check --repair`"
+                    f"{self._database.path} names documents that no segment holds; "
+                    "run `colsearch check --repair`"
                 )
             ordinal_of[rows] = ordinals
         return segment_of, ordinal_of

@@ -1,7 +1,8 @@
 """The durable document store: the one class of this folder that others open and call.
 
-SQLite says what is committed, and immutable segments hold the documents. Reading is `reader`, writing is `writer` with
-`staging`, `deletion`, `merging` and `models` on top of it. Nothing in this folder imports this module.
+SQLite says what is committed, and immutable segments hold the documents. Reading is `reader`, writing is
+`writer` with `staging`, `deletion`, `merging` and `models` on top of it. Nothing in this folder imports this
+module.
 """
 
 import os

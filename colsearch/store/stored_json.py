@@ -54,7 +54,8 @@ def decode_metadata(blob: bytes) -> dict[str, Any]:
 def _parsed(blob: bytes, name: str) -> object:
     try:
         value: object = json.loads(blob.decode())
-        # The index writes no \u escapes. One in a forged file could make a lone surrogate, which SQLite refuses.
+        # The index writes no \u escapes. One in a forged file could make a lone surrogate, which SQLite
+        # refuses.
         if b"\\u" in blob:
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:

@@ -1,8 +1,8 @@
 """Every statement that reads or writes rows, behind typed functions; the columns' order is known here alone.
 
-Each function takes the connection of a transaction that its caller has begun: `Database` begins, seals and commits.
-`schema` defines the tables and has the statements that concern the whole file. `filter` writes a `where` expression as
-a SELECT over the tables `fields` and `documents`, and `matching_doc_nos` runs it.
+Each function takes the connection of a transaction that its caller has begun: `Database` begins, seals and
+commits. `schema` defines the tables and has the statements that concern the whole file. `filter` writes a
+`where` expression as a SELECT over the tables `fields` and `documents`, and `matching_doc_nos` runs it.
 """
 
 import json
@@ -153,7 +153,8 @@ def published_segments(connection: sqlite3.Connection) -> list[SegmentRow]:
     Raises: TypeError: if a value has another type than was written.
     """
     rows = connection.execute(
-        "SELECT name, first_doc_no, n_docs, n_tokens, n_bytes FROM segments WHERE staged = 0 ORDER BY first_doc_no"
+        "SELECT name, first_doc_no, n_docs, n_tokens, n_bytes FROM segments "
+        "WHERE staged = 0 ORDER BY first_doc_no"
     )
     return [
         SegmentRow(typed(name, str), *(typed(number, int) for number in numbers)) for name, *numbers in rows
@@ -267,7 +268,7 @@ def matching_doc_nos(connection: sqlite3.Connection, select: str, values: Sequen
 
 
 def bm25(connection: sqlite3.Connection, match: str, limit: int) -> list[tuple[int, float]]:
-    """Number and BM25 score of the texts that match an FTS5 expression, best first, dead documents included."""
+    """Number and BM25 score of the texts that match an FTS5 expression, best first; some may be dead."""
     return connection.execute(
         "SELECT rowid, -bm25(texts) FROM texts WHERE texts MATCH ? ORDER BY bm25(texts), rowid LIMIT ?",
         (match, limit),
@@ -394,9 +395,9 @@ def fields(connection: sqlite3.Connection) -> Iterator[tuple[Any, Row]]:
 def text_indexes(
     connection: sqlite3.Connection, texts: Iterable[tuple[int, str]]
 ) -> Iterator[tuple[str, sqlite3.Cursor, sqlite3.Cursor]]:
-    """What is stored in the text index beside what should be, for each kind of content: its name and both rows.
+    """The text index beside a second one built from the texts: name and both rows of each kind of content.
 
-    The second index is built in temporary tables, which are gone once the caller's transaction is rolled back.
+    The second index is built in temporary tables, which go when the caller's transaction is rolled back.
     Args:
         texts: number and text of all documents that have a text.
     """
@@ -411,8 +412,8 @@ def text_indexes(
     for content, sql in {
         "words": "SELECT term, doc, col, offset FROM temp.{}_words",
         "lengths": "SELECT id, sz FROM {}_docsize ORDER BY id",
-        # These totals give BM25 its averages. They are an empty block before the first text is entered, and zeros
-        # after the last one was deleted.
+        # These totals give BM25 its averages. They are an empty block before the first text is entered, and
+        # zeros after the last one was deleted.
         "totals": "SELECT nullif(nullif(block, x'0000'), x'') FROM {}_data WHERE id = 1",
         "settings": "SELECT k, v FROM {}_config ORDER BY k",
     }.items():

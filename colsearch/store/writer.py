@@ -1,4 +1,4 @@
-"""Writing to an index: the writer's lock, transactions that end with a seal, and what readers must forget then."""
+"""Writing to an index: the writer's lock, and transactions that end with a seal and a new snapshot."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -31,7 +31,8 @@ class Writer:
     def lock(self) -> Iterator[None]:
         """Be the only writer during a `with` block; blocks may be nested.
 
-        Raises: IndexLockedError: at once, if another process writes; ReadOnlyError, IndexClosedError, StorageError.
+        Raises: IndexLockedError: at once, if another process writes; ReadOnlyError, IndexClosedError,
+            StorageError.
         """
         self.check_writable()
         with self._lock.held():
@@ -42,7 +43,8 @@ class Writer:
         """One durable change of the tables: lock, begin, body, seal, commit, and forget the cached snapshot.
 
         It works on an index that was closed meanwhile, so that a write that failed can be undone.
-        Raises: IndexLockedError; StorageError: nothing was changed, unless it says that a power cut could undo it.
+        Raises: IndexLockedError; StorageError: nothing was changed, unless it says that a power cut could
+            undo it.
         """
         with self._lock.held():
             try:

@@ -11,7 +11,8 @@ from colsearch.store.segment import Segment
 from colsearch.store.segment_writer import DocumentBatch, write_merged, write_segment
 from colsearch.store.tables import SegmentRow
 
-# Values that JSON changes or that are hard to write: keys that are no strings, tuples, large and special numbers.
+# Values that JSON changes or that are hard to write: keys that are no strings, tuples, large and special
+# numbers.
 METADATA: list[dict[str, Any]] = [
     {},
     {"year": 1999, "tags": ("a", "b"), "deep": {"er": 1.5}},
