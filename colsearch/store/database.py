@@ -57,7 +57,8 @@ class Database:
                 connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise _translated(error, temporary) from error
-        files.is_file(folder.database)
+        # Raises if something that is no file has the name.
+        files.file_exists(folder.database)
         files.replace(temporary, folder.database)
         return cls(folder, read_only=False)
 
@@ -142,10 +143,10 @@ class Database:
         return self._connection
 
     def _connect(self) -> sqlite3.Connection:
-        if not files.is_file(self.path):
+        if not files.file_exists(self.path):
             raise IndexNotFoundError(f"no index at {self.path.parent}: {self.path.name} is missing")
         # The journal of a killed writer must be rolled back, which a read-only connection cannot do.
-        must_roll_back = files.is_file(self._folder.journal) and files.is_writable(self.path)
+        must_roll_back = files.file_exists(self._folder.journal) and files.is_writable(self.path)
         mode = "ro" if self._read_only and not must_roll_back else "rw"
         uri = f"{self.path.absolute().as_uri()}?mode={mode}"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=30)

@@ -1,8 +1,7 @@
 """File operations of the store: the one module, beside `lock` and `fork`, that knows the operating system.
 
-A test can record these operations or make them fail. Another platform is added here. Errors of the operating
-system come out as StorageError, with its number, or as DamagedError where the file is not what the index
-wrote.
+A test can record these operations or make them fail. Another platform is added here. A function raises
+OSError unless its docstring names other errors.
 """
 
 import errno
@@ -19,10 +18,12 @@ from colsearch.errors import DamagedError, StorageError
 
 # The errors of opening a link or a socket. Any other refusal says nothing about what the file holds.
 _NOT_A_FILE = frozenset({errno.ELOOP, errno.ENXIO})
+# The names that `temporary_path` gives, as a regular expression.
+TEMPORARY_NAME = r"[0-9a-f]+-[0-9a-f]+\.tmp"
 
 
 def temporary_path(folder: Path) -> Path:
-    """A name that no file has: an earlier temporary file may have survived a failed removal."""
+    """A name that no file has: not even a temporary file that could not be removed."""
     return folder / f"{os.getpid():x}-{secrets.token_hex(8)}.tmp"
 
 
@@ -87,7 +88,7 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def is_folder(path: Path) -> bool:
+def folder_exists(path: Path) -> bool:
     """Whether the folder exists.
 
     Raises: DamagedError: if something else has its name. A link or a device could lead anywhere, or hang.
@@ -95,7 +96,7 @@ def is_folder(path: Path) -> bool:
     return _is_kind(path, stat.S_ISDIR, "folder")
 
 
-def is_file(path: Path) -> bool:
+def file_exists(path: Path) -> bool:
     """Whether the file exists.
 
     Raises: DamagedError: if something else has its name. A link, pipe or device could lead anywhere, or hang.
@@ -113,7 +114,7 @@ def is_writable(path: Path) -> bool:
     return os.access(path, os.W_OK)
 
 
-def exists(path: Path) -> bool:
+def anything_exists(path: Path) -> bool:
     """Whether anything has this name, a link to nothing included."""
     return os.path.lexists(path)
 

@@ -33,8 +33,8 @@ class FileKind(Enum):
 
 _FOLDERS = tuple(dict.fromkeys(kind.folder for kind in FileKind))
 _SUFFIXES = "|".join(re.escape(kind.suffix) for kind in FileKind)
-# A container is named by a hash of its content; `files.temporary_path` names the unfinished ones.
-_OWN_NAME = re.compile(rf"[0-9a-f]{{32}}({_SUFFIXES})|[0-9a-f]+-[0-9a-f]+\.tmp")
+# A container is named by a hash of its content, once it is finished.
+_OWN_NAME = re.compile(rf"[0-9a-f]{{32}}({_SUFFIXES})|{files.TEMPORARY_NAME}")
 
 
 class IndexFolder:
@@ -90,7 +90,7 @@ class IndexFolder:
         Raises: DamagedError: if one is missing, or is no folder.
         """
         for name in _FOLDERS:
-            if not files.is_folder(self.path / name) and self.database.is_file():
+            if not files.folder_exists(self.path / name) and self.database.is_file():
                 raise DamagedError(
                     f"{self.path / name} is missing; restore it, or run `colsearch check --repair`"
                 )

@@ -72,7 +72,7 @@ def repair_folder(path: str | os.PathLike[str]) -> CheckReport:
     if not folder.folder_of(FileKind.SEGMENT).is_dir():
         raise IndexNotFoundError(f"no index at {folder.path}: it has no folder of segments")
     models = folder.folder_of(FileKind.MODEL)
-    if not files.exists(models):
+    if not files.anything_exists(models):
         # Models can be fitted again, and copies of an index often leave an empty folder out.
         try:
             files.make_folder(models)
