@@ -19,7 +19,7 @@ from colsearch.types import I64
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """What one commit holds.
+    """Everything that one commit says about an index.
 
     Attributes:
         settings: those that the index was created with.
@@ -27,7 +27,7 @@ class Catalog:
         segments: those that are not staged, in insertion order.
         tombstones: sorted int64 numbers of dead documents.
         model: the current fitted model, if there is one.
-        prefilters: segment and model -> file name.
+        prefilters: names of segment and model -> name of the prefilter file.
     """
 
     settings: dict[str, Any]

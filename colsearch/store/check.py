@@ -21,10 +21,10 @@ from colsearch.types import DocId
 
 @dataclass(slots=True)
 class CheckReport:
-    """What `check` looked at and found wrong; `ok` when nothing.
+    """The findings of `check`; `ok` when nothing is wrong.
 
     Attributes:
-        n_files, n_documents: looked at.
+        n_files, n_documents: how many were checked.
         problems: one sentence each, naming file, block or document.
         damaged_ids: documents whose stored bytes are wrong.
         unnamed_files: files that no commit names. A killed write leaves such files, and the next write

@@ -1,4 +1,4 @@
-"""The layout of an index folder: which files it holds, what they are called, and which of them are ours.
+"""The layout of an index folder: its files, their names, and how to tell them from files of others.
 
 index.sqlite       what is committed, with index.sqlite-journal while a transaction is written
 index.sqlite.new   an index.sqlite that is not finished, and its journal
@@ -105,7 +105,7 @@ class IndexFolder:
         return sorted(path for path in paths if self.is_own_file(path) and path.suffix == kind.suffix)
 
     def unnamed_files(self, named: Set[str]) -> list[str]:
-        """Names of all files and folders beside the named ones, ours or not."""
+        """Names of everything in the folders of files beside the named files, whoever wrote it."""
         return [
             name
             for folder in _FOLDERS

@@ -26,7 +26,7 @@ def write_prefilter(
     arrays: Mapping[str, Array],
     present: NDArray[np.bool_] | None = None,
 ) -> PrefilterRow:
-    """Write the file for a segment; returns what SQLite says of it.
+    """Write the file for a segment; returns its row for SQLite.
 
     Args:
         segment, model: the names of their files.

@@ -36,7 +36,7 @@ class SnapshotReader:
     """
 
     def __init__(self, folder: IndexFolder, *, read_only: bool, verify: str = "auto") -> None:
-        """Open nothing yet.
+        """Open no file yet.
 
         Args:
             verify: as `Container` takes it, for segments and prefilter files.

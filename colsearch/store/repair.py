@@ -30,7 +30,7 @@ from colsearch.types import DocId
 
 @dataclass(slots=True)
 class _Record:
-    """What can still be read of index.sqlite.
+    """The part of index.sqlite that can still be read.
 
     Attributes:
         catalog: the small tables, if they match their checksum.
@@ -45,13 +45,13 @@ class _Record:
 
 @dataclass(slots=True)
 class _Contents:
-    """What the rebuilt index.sqlite will say.
+    """The content of the rebuilt index.sqlite.
 
     Attributes:
         segments: undamaged, in insertion order.
         live: `id_key` -> number of each live document.
         dead: numbers of dead documents.
-        visible: the highest number given out.
+        visible: the highest document number given out.
         prefilters: rows of the current model's undamaged files; none if the model is damaged.
     """
 
@@ -89,8 +89,8 @@ def repair_folder(path: str | os.PathLike[str]) -> CheckReport:
 def repair(writer: Writer) -> CheckReport:
     """Copy the good documents of damaged segments, and rebuild index.sqlite; readers must open it again.
 
-    Returns: what a deep check finds afterwards, with `repaired` saying what was done and `damaged_ids` which
-        documents are lost.
+    Returns: the report of a deep check afterwards. Its `repaired` says what was done, and its `damaged_ids`
+        are those of the lost documents.
     Raises: IndexLockedError; FormatError; StorageError; DamagedError: if nothing is left to rebuild it from.
     """
     with writer.lock():
@@ -118,7 +118,7 @@ def _read_record(database: Database) -> _Record:
         raise
     except (ColsearchError, FileNotFoundError):
         pass
-    # What comes before a damaged page of these tables is kept.
+    # Rows that come before a damaged page of these tables are kept.
     with suppress(ColsearchError, FileNotFoundError), database.reading() as connection:
         for doc_no in tables.raw_tombstones(connection):
             record.tombstones.add(doc_no)
@@ -183,7 +183,7 @@ def _contents(folder: IndexFolder, record: _Record, segments: list[Segment]) -> 
     for segment in segments:
         for ordinal, doc_no in enumerate(segment.doc_nos.tolist()):
             key = id_key(segment.id(ordinal))
-            # A document with both a tombstone and its id is kept: one of the two tables is damaged.
+            # A document that has a tombstone and still its id is kept: one of the two tables is damaged.
             if doc_no in record.tombstones and record.keys.get(doc_no) != key:
                 dead.add(doc_no)
                 continue

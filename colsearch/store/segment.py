@@ -25,7 +25,7 @@ class Segment:
 
     Attributes:
         name: the file's name, a hash of its content.
-        settings: the index's settings, which the codes mean nothing without; SQLite's copy has no checksum.
+        settings: a copy of the index's settings, without which the codes mean nothing.
         doc_nos: (n_docs,) int64, ascending insertion numbers.
         offsets: (n_docs + 1,) int64 token offsets.
         planes: code planes, each (n_tokens, row_bytes) uint8; call `verify` before reading them.
@@ -39,7 +39,7 @@ class Segment:
 
         Args:
             verify: as `Container` takes it.
-            any_widths: accept impossible grid widths; a repair leaves the documents that own them out.
+            any_widths: accept impossible grid widths, as a repair does, which drops their documents later.
         Raises: DamagedError: if the file is no segment, or its arrays contradict each other.
         """
         self.name = path.name
@@ -116,7 +116,7 @@ class Segment:
     def damaged_documents(self, blocks: Sequence[int]) -> I64:
         """Ordinals of the documents that own a byte of these blocks.
 
-        Raises: DamagedError: if one of the blocks tells where documents are, so that none can be trusted.
+        Raises: DamagedError: if a block holds offsets or numbers, on which all documents rely.
         """
         bounds: dict[str, tuple[I64, int]] = {
             name: (offsets, 1) for name, (offsets, _) in self._blobs.items()

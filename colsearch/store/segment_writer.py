@@ -72,7 +72,7 @@ def write_segment(
 ) -> tuple[SegmentRow, StoredDocuments]:
     """Write the documents of the batches as one segment.
 
-    Returns: what SQLite says of the segment, and the documents that it looks up.
+    Returns: the segment's row for SQLite, and the documents that SQLite looks up.
     Args:
         first_doc_no: the first document's number; the others follow.
     Raises: StorageError: nothing is left behind.

@@ -24,11 +24,11 @@ class StagedWrite:
 
     Attributes:
         n_staged: documents that an earlier, killed write has staged already (with resume).
-        first_doc_no: number of the first document of this write; those n_staged come first.
+        first_doc_no: number of the first document of this write, the n_staged ones included.
     """
 
     def __init__(self, writer: Writer, *, replace: bool, resume: bool) -> None:
-        """Begin nothing yet.
+        """Prepare; the write begins with the `with` block.
 
         Args:
             replace: documents take the place of those with the same ids.
@@ -151,7 +151,7 @@ class StagedWrite:
 def delete_staged(writer: Writer) -> None:
     """Undo what an unfinished write left, segment by segment, and remove files that no row names."""
     staged = writer.reader.staged_segments()
-    # The newest first: what is left after a kill in between is still a run of documents that can be resumed.
+    # Newest first: after a kill in between, the remaining documents have no gap and can be resumed.
     for name in reversed(staged):
         segment = writer.reader.open_segment(name)
         with writer.transaction() as connection:

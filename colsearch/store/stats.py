@@ -31,7 +31,7 @@ def describe(folder: IndexFolder, snapshot: Snapshot, config: IndexConfig) -> di
 
 
 def _bytes_per_token(folder: IndexFolder, snapshot: Snapshot) -> dict[str, float]:
-    """Bytes that searches keep in memory, that they may read from the disk, and that the folder takes."""
+    """Bytes that searches keep in memory, that they may read from the disk, and of all files."""
     sections = [
         section
         for live_segment in snapshot.segments

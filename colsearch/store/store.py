@@ -1,8 +1,8 @@
-"""The durable document store: the one class of this folder that others open and call.
+"""The durable document store: the class through which the rest of the package reads and writes documents.
 
-SQLite says what is committed, and immutable segments hold the documents. Reading is `reader`, writing is
-`writer` with `staging`, `deletion`, `merging` and `models` on top of it. Nothing in this folder imports this
-module.
+SQLite says what is committed, and immutable segments hold the documents. `reader` reads snapshots. `writer`
+commits, and `staging`, `deletion`, `merging` and `models` are built on it; their functions say more about the
+methods here. Nothing in this folder imports this module.
 """
 
 import os
@@ -29,7 +29,7 @@ class Store:
     """Documents in a folder; made by `create` or `open`.
 
     Attributes:
-        reader, writer: the two halves; outside of tests, the methods are enough.
+        reader, writer: the two halves, for tests; the methods are enough for everything else.
         folder: paths of the files.
         path: the folder.
         read_only: whether writes raise ReadOnlyError.
@@ -93,25 +93,25 @@ class Store:
     # --- reading ----------------------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
-        """As `SnapshotReader.snapshot`."""
+        """The newest committed state; cheap when nothing has changed since the last call."""
         return self.reader.snapshot()
 
     def filtered(self, where: Mapping[str, Any] | None) -> tuple[Snapshot, I64 | None]:
-        """As `SnapshotReader.filtered`."""
+        """The newest snapshot, and the sorted doc_nos that match in it; raises FilterError."""
         return self.reader.filtered(where)
 
     def located(self, ids: Sequence[DocId], *, missing_ok: bool = False) -> tuple[Snapshot, I64]:
-        """As `SnapshotReader.located`."""
+        """The newest snapshot, and the doc_nos that the ids have in it; raises UnknownIdError."""
         return self.reader.located(ids, missing_ok=missing_ok)
 
     def check(self, *, deep: bool = False) -> CheckReport:
-        """As `check.check`."""
+        """Verify all checksums; deep also compares SQLite's tables with the segments."""
         return check(self.reader, deep=deep)
 
     # --- writing ----------------------------------------------------------------------------------------
 
     def write_lock(self) -> AbstractContextManager[None]:
-        """As `Writer.lock`."""
+        """Be the only writer during a `with` block; raises IndexLockedError if another process writes."""
         return self.writer.lock()
 
     def begin(self, *, replace: bool = False, resume: bool = False) -> StagedWrite:
@@ -120,29 +120,29 @@ class Store:
         return StagedWrite(self.writer, replace=replace, resume=resume)
 
     def delete(self, ids: Sequence[DocId], *, purge: bool = False) -> int:
-        """As `deletion.delete`."""
+        """Delete documents by id, all or none; with purge every byte of them. Returns how many."""
         return deletion.delete(self.writer, ids, purge=purge)
 
     def compact(self) -> None:
-        """As `merging.compact`."""
+        """Merge all segments into one, drop what was deleted, and give the disk space back."""
         merging.compact(self.writer)
 
     def repair(self) -> CheckReport:
-        """As `repair.repair`."""
+        """Keep the good documents and rebuild index.sqlite; readers must open the index again."""
         return repair(self.writer)
 
     def put_model(self, arrays: dict[str, Array], meta: dict[str, Any]) -> str:
-        """As `models.put_model`."""
+        """Store a model's arrays and return its name; no search uses it before it is adopted."""
         return models.put_model(self.writer, arrays, meta)
 
     def put_prefilter(self, segment: str, model: str, arrays: dict[str, Array]) -> None:
-        """As `models.put_prefilter`."""
+        """Store the arrays that a model computed from a segment, with one row per document."""
         models.put_prefilter(self.writer, segment, model, arrays)
 
     def adopt_model(self, name: str, notes: dict[str, Any]) -> None:
-        """As `models.adopt_model`."""
+        """Make this model the current one, and remove all others with their prefilter files."""
         models.adopt_model(self.writer, name, notes)
 
     def forget_models(self, *, keep: str | None) -> None:
-        """As `models.forget_models`."""
+        """Remove all models but one, adopted or not, with their prefilter files."""
         models.forget_models(self.writer, keep=keep)

@@ -21,17 +21,17 @@ from colsearch.store.stored_json import id_key
 from colsearch.types import I64, Document
 
 T = TypeVar("T")
-# Keys that one statement looks up: SQLite bounds the values that a statement may bind.
+# One statement looks up at most this many keys, because SQLite limits the values that a statement may bind.
 _KEYS_PER_STATEMENT = 500
 _NO_INTEGER = "index.sqlite: a document's number is no integer; run `colsearch check --repair`"
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentRow:
-    """What SQLite says of a segment.
+    """A segment's row.
 
     Attributes:
-        n_bytes: size of its file. It is not compared, because a container knows its size by itself.
+        n_bytes: size of its file. Rows are compared without it, because a container checks its own size.
     """
 
     name: str
@@ -49,7 +49,7 @@ class SegmentRow:
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
-    """What SQLite says of a fitted model.
+    """A fitted model's row.
 
     Attributes:
         notes: JSON, what was measured of it on the documents of this index.
@@ -61,7 +61,7 @@ class ModelRow:
 
 @dataclass(frozen=True, slots=True)
 class PrefilterRow:
-    """What SQLite says of a prefilter file.
+    """A prefilter file's row.
 
     Attributes:
         segment, model: names of the files that it was made from.
@@ -76,7 +76,7 @@ class PrefilterRow:
 
 @dataclass(frozen=True, slots=True)
 class FileNames:
-    """Names of the files that SQLite names, staged and not adopted ones included."""
+    """Names of all files that some row names, staged and not adopted ones included."""
 
     segments: set[str]
     prefilters: set[str]
@@ -148,7 +148,7 @@ def insert_segment(connection: sqlite3.Connection, row: SegmentRow, *, staged: b
 
 
 def published_segments(connection: sqlite3.Connection) -> list[SegmentRow]:
-    """Those that are not staged, in insertion order.
+    """The segments that are not staged, in insertion order.
 
     Raises: TypeError: if a value has another type than was written.
     """
@@ -174,7 +174,7 @@ def delete_segment(connection: sqlite3.Connection, name: str) -> None:
 
 
 def file_names(connection: sqlite3.Connection) -> FileNames:
-    """All files that some row names."""
+    """Read the names of all files that are not garbage."""
 
     def names(rows: sqlite3.Cursor) -> set[str]:
         return {name for (name,) in rows}
@@ -375,7 +375,7 @@ def insert_prefilter(connection: sqlite3.Connection, row: PrefilterRow) -> None:
 
 
 def prefilter_names(connection: sqlite3.Connection) -> dict[tuple[str, str], str]:
-    """Segment and model -> file name.
+    """Names of segment and model -> name of the prefilter file.
 
     Raises: TypeError: if a value has another type than was written.
     """

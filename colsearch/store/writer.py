@@ -12,12 +12,12 @@ from colsearch.store.reader import SnapshotReader
 
 
 class Writer:
-    """What every change of an index goes through.
+    """The one way to change an index.
 
     Attributes:
-        reader: of the same index; it sees each change as soon as it is committed.
+        reader: the same index's reader, which sees each change as soon as it is committed.
         folder, database: the reader's.
-        read_only: whether the index was opened without leave to write.
+        read_only: whether writes raise ReadOnlyError.
     """
 
     def __init__(self, reader: SnapshotReader, *, read_only: bool = False) -> None:
@@ -40,9 +40,9 @@ class Writer:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """One durable change of the tables: lock, begin, body, seal, commit, and forget the cached snapshot.
+        """One durable change of the tables: lock, begin, body, seal, commit, then invalidate the snapshot.
 
-        It works on an index that was closed meanwhile, so that a write that failed can be undone.
+        A closed index accepts transactions, so that a write during which it was closed can be undone.
         Raises: IndexLockedError; StorageError: nothing was changed, unless it says that a power cut could
             undo it.
         """
@@ -51,7 +51,7 @@ class Writer:
                 with self.database.writing() as connection:
                     yield connection
             finally:
-                # Also after an error, because a commit may have been done and then have failed to last.
+                # Also after an error, because some errors come after the commit was done.
                 self.reader.invalidate_snapshot()
 
     def check_writable(self) -> None:

@@ -1,4 +1,4 @@
-"""What only one module of the store may know: SQL, and the operating system."""
+"""SQL and calls of the operating system stay in the modules that own them."""
 
 import ast
 import re

@@ -93,14 +93,14 @@ def test_an_id_that_comes_twice_far_apart_leaves_nothing(tmp_path, small_batches
 
 
 def test_a_long_stream_of_vectors_takes_the_memory_of_a_part_of_it(tmp_path):
-    """25,000 documents: 640 MB as floats, 160 MB as codes; neither may add up in memory."""
+    """25,000 documents are 640 MB as floats and 160 MB as codes; neither may add up in memory."""
     n_docs, n_tokens, dim = 25_000, 50, 128
     pool = np.random.default_rng(0).standard_normal((4096 + n_tokens, dim), np.float32)
 
     def vectors(n: int, seen: Callable[[int], object]) -> Iterator[Any]:
         for number in range(n):
             first = number * 37 % 4096
-            # Copied, so that whoever keeps it keeps all of it.
+            # A copy, so that a reference to it keeps the whole array in memory.
             yield pool[first : first + n_tokens] * np.float32(1 + number % 7)
             seen(number)
 

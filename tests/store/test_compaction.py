@@ -1,4 +1,4 @@
-"""Merging changes no hit and no bit of a score, gives the room back, and leaves the readers alone."""
+"""Merging changes no hit and no bit of a score, gives disk space back, and does not disturb readers."""
 
 import resource
 from pathlib import Path
@@ -17,7 +17,7 @@ LONG_CHARS = 100_000
 
 @pytest.fixture
 def many(tmp_path: Path) -> tuple[Path, world.State]:
-    """Added one by one, some replaced, some deleted."""
+    """An index whose documents were added one by one, some of them replaced or deleted later."""
     state: world.State = {f"d{n}": 0 for n in range(N_DOCS)}
     with world.create(tmp_path / "index") as index:
         for id in state:
@@ -34,7 +34,7 @@ def many(tmp_path: Path) -> tuple[Path, world.State]:
 
 
 def answers(index: ColIndex) -> list[tuple[str | int, str, float]]:
-    """Of exact searches for some queries: ids, texts and scores to the last bit."""
+    """Ids, texts and scores, to the last bit, of exact searches for three queries."""
     rng = np.random.default_rng(5)
     queries = [rng.standard_normal((n, world.DIM)).astype(np.float32) for n in (1, 4, 9)]
     hits = [hit for query in queries for hit in index.search(query, k=N_DOCS, exact=True)]
@@ -102,7 +102,7 @@ def test_compaction_gives_the_room_of_what_was_deleted_back(many):
 
 
 def test_a_merge_takes_the_memory_of_a_part_of_what_it_copies(tmp_path):
-    """Three segments of 60 MB of texts and 20 MB of codes each."""
+    """The index has three segments, each with 60 MB of texts and 20 MB of codes."""
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((200, 64), np.float32)
     numbers = range(1800)

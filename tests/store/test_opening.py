@@ -1,4 +1,4 @@
-"""What opening and refreshing read and verify, and that the same calls make the same files."""
+"""Opening and refreshing read and verify no more than needed; the same calls make the same files."""
 
 import errno
 import resource
@@ -57,7 +57,7 @@ def test_a_large_file_is_verified_where_it_is_first_read(damaged):
 
 @pytest.mark.parametrize("more_blocks, verified", [(0, True), (1, False)])
 def test_a_large_file_is_one_of_more_than_64_mib(tmp_path, more_blocks, verified):
-    # The file's last part is 8 bytes a block of checksums.
+    # The file ends with 8 bytes of checksum per block.
     n_blocks = ((64 << 20) - container.HEADER_BYTES) // (4096 + 8) + more_blocks
     section = container.Section.of("plane0", np.zeros(n_blocks * 4096, np.uint8))
     name, n_bytes = container.write(tmp_path, ".test", [section], {})

@@ -33,7 +33,7 @@ def index(tmp_path: Path) -> ColIndex:
     rng = np.random.default_rng(3)
     with ColIndex.create(tmp_path / "index", dim=DIM) as index:
         with index._store.reader.database.locked() as connection:
-            # Some builds of SQLite wipe what they delete; the promise must hold with those that do not.
+            # Some builds of SQLite overwrite deleted bytes; the promise must also hold with the others.
             connection.execute("PRAGMA secure_delete = OFF")
         for start in range(0, 40, 10):
             numbers = range(start, start + 10)
@@ -43,7 +43,7 @@ def index(tmp_path: Path) -> ColIndex:
                 texts=[text(n) for n in numbers],
                 metadata=[metadata(n) for n in numbers],
             )
-        # Fitted on a document that lives on.
+        # The model was fitted on a document that lives on.
         arrays = {"weights": np.ones(4, np.float32), "sample": np.array([0])}
         model = index._store.put_model(arrays, {})
         for part in index._store.snapshot().segments:
@@ -54,7 +54,7 @@ def index(tmp_path: Path) -> ColIndex:
 
 
 def traces(n: int, index: ColIndex) -> list[bytes]:
-    """What only this document holds: id, metadata, word of the text, codes, prefilter vector."""
+    """Bytes that only this document holds: id, metadata, word of the text, codes, prefilter vector."""
     part, ordinal = (int(x[0]) for x in index._store.snapshot().locate(np.array([n])))
     segment = index._store.snapshot().segments[part].segment
     rows = slice(segment.offsets[ordinal], segment.offsets[ordinal + 1])

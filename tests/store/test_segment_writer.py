@@ -1,4 +1,4 @@
-"""What a segment's writer returns equals what reading the file back gives."""
+"""A segment's writer returns the same rows and documents as reading the file back."""
 
 from pathlib import Path
 from typing import Any
