@@ -71,7 +71,7 @@ def test_a_reader_keeps_its_snapshot_while_all_files_are_replaced(many):
         snapshot = reader._store.snapshot()
         request = Request(N_DOCS, None, 1.0, 1)
         [before] = reader._engine.search(snapshot, [world.QUERY], request)
-        held = {part.segment.file.path for part in snapshot.segments}
+        held = {live_segment.segment.file.path for live_segment in snapshot.segments}
         index.delete(list(state)[:100])
         index.compact()
         index.delete(list(state)[100:200], purge=True)
@@ -112,17 +112,17 @@ def test_a_merge_takes_the_memory_of_a_part_of_what_it_copies(tmp_path):
 
     with ColIndex.create(tmp_path / "index", dim=64) as index:
         for first in (0, 600, 1200):
-            some = numbers[first : first + 600]
+            batch = numbers[first : first + 600]
             index.add_vectors(
-                [vectors] * 600, ids=some, texts=map(long_text, some), metadata=[{"n": n} for n in some]
+                [vectors] * 600, ids=batch, texts=map(long_text, batch), metadata=[{"n": n} for n in batch]
             )
         index.delete([3, 700])
         assert index.info()["n_segments"] == 3
 
     def merge() -> float:
         with ColIndex.open(tmp_path / "index", n_threads=1) as index:
-            for part in index._store.snapshot().segments:
-                part.segment.file.release()
+            for live_segment in index._store.snapshot().segments:
+                live_segment.segment.file.release()
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             index.compact()
             grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before

@@ -88,7 +88,9 @@ def test_a_snapshot_costs_nothing_while_nothing_is_written_and_one_file_after_a_
         mapped.reset_mock()
         second = reader._store.snapshot()
         assert second is not first and mapped.call_count == 1
-        assert [part.segment for part in second.segments[:-1]] == [part.segment for part in first.segments]
+        assert [live_segment.segment for live_segment in second.segments[:-1]] == [
+            live_segment.segment for live_segment in first.segments
+        ]
         assert world.mismatch(reader, state | {"new": 1}) is None
 
 

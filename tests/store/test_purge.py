@@ -46,17 +46,19 @@ def index(tmp_path: Path) -> ColIndex:
         # The model was fitted on a document that lives on.
         arrays = {"weights": np.ones(4, np.float32), "sample": np.array([0])}
         model = index._store.put_model(arrays, {})
-        for part in index._store.snapshot().segments:
-            vectors = part.segment.doc_nos.astype(np.float32)[:, None] + np.array([0.123, 0.456], np.float32)
-            index._store.put_prefilter(part.segment.name, model, {"vectors": vectors})
+        for live_segment in index._store.snapshot().segments:
+            vectors = live_segment.segment.doc_nos.astype(np.float32)[:, None] + np.array(
+                [0.123, 0.456], np.float32
+            )
+            index._store.put_prefilter(live_segment.segment.name, model, {"vectors": vectors})
         index._store.adopt_model(model, {})
         yield index
 
 
 def traces(n: int, index: ColIndex) -> list[bytes]:
     """Bytes that only this document holds: id, metadata, word of the text, codes, prefilter vector."""
-    part, ordinal = (int(x[0]) for x in index._store.snapshot().locate(np.array([n])))
-    segment = index._store.snapshot().segments[part].segment
+    position, ordinal = (int(found[0]) for found in index._store.snapshot().locate(np.array([n])))
+    segment = index._store.snapshot().segments[position].segment
     rows = slice(segment.offsets[ordinal], segment.offsets[ordinal + 1])
     return [
         f"id{n}key".encode(),

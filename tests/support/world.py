@@ -109,9 +109,9 @@ def _model(index: ColIndex) -> None:
     # The sample is empty, so that no purge removes the model.
     arrays = {"weights": np.arange(64, dtype=np.float32), "sample": np.empty(0, np.int64)}
     name = index._store.put_model(arrays, {"kind": "torture"})
-    for part in index._store.snapshot().segments:
-        vectors = np.full((part.segment.n_docs, 4), 0.5, np.float32)
-        index._store.put_prefilter(part.segment.name, name, {"vectors": vectors})
+    for live_segment in index._store.snapshot().segments:
+        vectors = np.full((live_segment.segment.n_docs, 4), 0.5, np.float32)
+        index._store.put_prefilter(live_segment.segment.name, name, {"vectors": vectors})
     index._store.adopt_model(name, {})
 
 
@@ -160,7 +160,7 @@ def states_after(state: State, steps: list[Step]) -> list[State]:
 
 
 def mismatch(index: ColIndex, state: State) -> str | None:
-    """A difference between the index and this state: in ids, order, texts, metadata, scores, filters or BM25."""
+    """A difference between index and state, in ids, order, texts, metadata, scores, filters or BM25."""
     if list(index) != list(state):
         return f"ids {list(index)} instead of {list(state)}"
     if len(index) != len(state):
@@ -219,7 +219,7 @@ def assert_writer_works(path: Path, state: State) -> None:
         problem = mismatch(index, state)
         assert problem is None, problem
         assert index.check(deep=True).ok
-        named = {part.segment.name for part in index._store.snapshot().segments}
+        named = {live_segment.segment.name for live_segment in index._store.snapshot().segments}
         on_disk = {file.name for file in (path / "segments").iterdir()}
         if stray := {name for name in on_disk - named if not name.endswith(".pre")}:
             raise DamagedError(f"garbage was left behind: {stray}")

@@ -42,8 +42,8 @@ class Subject:
                 if step.name == "delete":
                     earlier = damage.read_files(path), state
         with ColIndex.open(path, n_threads=1) as index:
-            parts = index._store.snapshot().segments
-            assert len(parts) >= 3 and any(part.live is not None for part in parts)
+            segments = index._store.snapshot().segments
+            assert len(segments) >= 3 and any(segment.live is not None for segment in segments)
         self.files: Files = damage.read_files(path)
         self.state = state
         self.stale, self.stale_state = earlier
