@@ -73,6 +73,19 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def list_folder(folder: Path) -> list[Path]:
+    """Everything that is directly in a folder, in no order.
+
+    Raises: FileNotFoundError; StorageError: if the operating system refuses, for want of memory for instance.
+    """
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StorageError(error.errno, f"cannot list {folder}: {error.strerror}") from error
+
+
 def make_folder(folder: Path, *, parents: bool = False) -> None:
     """Make a folder unless it exists; durable once its parent is synced."""
     folder.mkdir(parents=parents, exist_ok=True)

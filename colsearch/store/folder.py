@@ -79,7 +79,7 @@ class IndexFolder:
         Raises: IndexExistsError: if the folder holds anything but what a killed `create` leaves; OSError.
         """
         files.make_folder(self.path, parents=True)
-        if not all(self._is_left_by_create(path) for path in self.path.iterdir()):
+        if not all(self._is_left_by_create(path) for path in files.list_folder(self.path)):
             raise IndexExistsError(f"{self.path} is not empty; open it, or choose another folder")
         for name in _FOLDERS:
             files.make_folder(self.path / name)
@@ -101,7 +101,7 @@ class IndexFolder:
 
     def own_files(self, kind: FileKind) -> list[Path]:
         """All files of a kind that the index wrote, sorted by name."""
-        paths = self.folder_of(kind).iterdir()
+        paths = files.list_folder(self.folder_of(kind))
         return sorted(path for path in paths if self.is_own_file(path) and path.suffix == kind.suffix)
 
     def unnamed_files(self, named: Set[str]) -> list[str]:
@@ -109,7 +109,7 @@ class IndexFolder:
         return [
             name
             for folder in _FOLDERS
-            for name in sorted(path.name for path in (self.path / folder).iterdir())
+            for name in sorted(path.name for path in files.list_folder(self.path / folder))
             if name not in named
         ]
 
@@ -117,7 +117,7 @@ class IndexFolder:
         """Remove the files that the index wrote and that no row of SQLite names any more."""
         for folder in _FOLDERS:
             kept = set[str]().union(*(names for kind, names in named.items() if kind.folder == folder))
-            for path in (self.path / folder).iterdir():
+            for path in files.list_folder(self.path / folder):
                 if self.is_own_file(path) and path.name not in kept:
                     files.remove(path)
 
@@ -128,4 +128,4 @@ class IndexFolder:
     def _is_left_by_create(self, path: Path) -> bool:
         if path in self.unfinished:
             return True
-        return path.name in _FOLDERS and path.is_dir() and not any(path.iterdir())
+        return path.name in _FOLDERS and path.is_dir() and not files.list_folder(path)

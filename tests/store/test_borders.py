@@ -22,6 +22,7 @@ HARMLESS = {"PathLike", "getpid"}
 PATH_METHODS = {
     "chmod",
     "hardlink_to",
+    "iterdir",
     "lstat",
     "madvise",
     "mkdir",
