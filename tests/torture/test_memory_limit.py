@@ -19,11 +19,8 @@ N_DOCS = 150
 # Up to where everything fits: 150 documents of 2,000 tokens are 19 MB as floats.
 ROOM_BYTES = [0, 1 << 14, 1 << 17, 1 << 20, *range(2 << 20, 48 << 20, 3 << 20)]
 
-
-# Below the smallest of these, fragments of the heap stay free.
+# Free fragments of the heap that are smaller than the last of these stay free.
 BLOCK_BYTES = [1 << 20, 1 << 17, 1 << 14]
-
-
 VECTORS = np.random.default_rng(0).standard_normal((N_DOCS, 2000, world.DIM), np.float32)
 
 
@@ -40,7 +37,7 @@ CALLS: dict[str, Callable[[ColIndex], object]] = {
 
 
 def _take_free_memory() -> list[bytearray]:
-    """Blocks that fill what the process has got from the system and does not use: a merge needs very little."""
+    """Blocks that fill the memory which the process holds and does not use; a merge could do with that."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (_address_space_bytes(), hard))
     taken: list[bytearray] = []
