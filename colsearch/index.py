@@ -21,8 +21,7 @@ from colsearch.query.explain import Explanation
 from colsearch.query.request import Query, Retriever, SearchRequest, as_queries
 from colsearch.scoring.device import Device
 from colsearch.scoring.scorer import Scorer
-from colsearch.store.check import CheckReport, check
-from colsearch.store.repair import repair as rebuild
+from colsearch.store.check import CheckReport
 from colsearch.store.stats import describe
 from colsearch.store.store import Store
 from colsearch.types import DocId, Document, Hits, Metadata
@@ -398,11 +397,12 @@ class ColIndex:
         metadata and text index), prefilter, optimize_due.
         """
         due = self._maintainer.due()
-        return describe(self._store, self.config) | {"optimize_due": due.reason if due else None}
+        figures = describe(self._store.folder, self._store.snapshot(), self.config)
+        return figures | {"optimize_due": due.reason if due else None}
 
     def check(self, *, deep: bool = False, repair: bool = False) -> CheckReport:
         """Verify every checksum; deep also compares SQLite with the segments, repair rebuilds it from them."""
-        return rebuild(self._store) if repair else check(self._store, deep=deep)
+        return self._store.repair() if repair else self._store.check(deep=deep)
 
 
 def _reopen(path: str, read_only: bool, n_threads: int, device: str | None) -> ColIndex:

@@ -114,6 +114,67 @@ def test_imports_go_one_way(unit):
             )
 
 
+def modules_of(package: Path) -> dict[str, Path]:
+    """Dotted name -> file of every module of a package."""
+    return {
+        ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in package.rglob("*.py")
+    }
+
+
+def import_graph(package: Path) -> dict[str, set[str]]:
+    """Module -> modules of the same package that it imports anywhere: at its top, in functions, for type checks."""
+    modules = modules_of(package)
+    graph: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        # "from a.b import c" names the module a.b.c, or a name of the module a.b.
+        graph[module] = {
+            name if name in modules else name.rpartition(".")[0]
+            for name in imports(ast.parse(path.read_text()))
+        } & modules.keys() - {module}
+    return graph
+
+
+def cycle_in(graph: dict[str, set[str]]) -> list[str]:
+    """Modules that import one another in a circle, or an empty list."""
+    finished: set[str] = set()
+
+    def visit(module: str, path: list[str]) -> list[str]:
+        if module in path:
+            return [*path[path.index(module) :], module]
+        if module in finished:
+            return []
+        for imported in sorted(graph[module]):
+            if cycle := visit(imported, [*path, module]):
+                return cycle
+        finished.add(module)
+        return []
+
+    return next((cycle for module in sorted(graph) if (cycle := visit(module, []))), [])
+
+
+def test_no_import_goes_in_a_circle():
+    graph = import_graph(ROOT / "colsearch")
+    assert sum(map(len, graph.values())) > 200, "the imports are no longer found"
+    assert cycle_in(graph) == []
+
+
+def test_a_circle_of_imports_would_be_seen(tmp_path):
+    package = tmp_path / "package"
+    package.mkdir()
+    for name, code in {
+        "__init__": "",
+        "top": "from package import middle",
+        "middle": "if TYPE_CHECKING:\n    from package.bottom import Thing",
+        "bottom": "def load():\n    import package.top",
+    }.items():
+        (package / f"{name}.py").write_text(code)
+    cycle = cycle_in(import_graph(package))
+    assert cycle == ["package.bottom", "package.top", "package.middle", "package.bottom"]
+    (package / "bottom.py").write_text("Thing = 1")
+    assert cycle_in(import_graph(package)) == []
+
+
 def test_the_kernels_import_nothing_of_ours():
     for path in SOURCES:
         if "kernels" in path.parts:

@@ -14,7 +14,7 @@ from colsearch.errors import DocumentError
 from colsearch.ingest.passages import TokenSpans, in_passages
 from colsearch.ingest.validate import Columns, Incoming, checked_documents, length
 from colsearch.ingest.vectors import check_rows, joined, token_array
-from colsearch.store.segment import DocumentBatch
+from colsearch.store.segment_writer import DocumentBatch
 from colsearch.store.staging import StagedWrite
 from colsearch.store.store import Store
 from colsearch.types import F32, Document, TokenVectors

@@ -1,8 +1,11 @@
 """An explanation as HTML: the query's tokens, and the document's text with the matched tokens marked."""
 
 import html
+from collections.abc import Sequence
+from typing import Protocol
 
-from colsearch.query.explain import UNNAMED, Explanation, TokenMatch
+from colsearch.query.token_match import UNNAMED, TokenMatch
+from colsearch.types import DocId
 
 _STYLE = """<style>
 .colsearch{font:15px/1.6 system-ui,sans-serif;max-width:50em;margin:1em 0;color-scheme:light dark}
@@ -17,10 +20,19 @@ _PAGE_STYLE = (
 )
 
 
-def page(title: str, explanations: list[Explanation]) -> str:
+class Explained(Protocol):
+    """A query and its explanation, as `Explanation` has them."""
+
+    @property
+    def query(self) -> str | None: ...
+
+    def _repr_html_(self) -> str: ...
+
+
+def page(title: str, explanations: Sequence[Explained]) -> str:
     """A whole HTML page of explanations."""
     bodies = "".join(
-        f"<h2>{html.escape(explanation.query or '')}</h2>{fragment(explanation)}"
+        f"<h2>{html.escape(explanation.query or '')}</h2>{explanation._repr_html_()}"
         for explanation in explanations
     )
     return (
@@ -29,9 +41,8 @@ def page(title: str, explanations: list[Explanation]) -> str:
     )
 
 
-def fragment(explanation: Explanation) -> str:
+def fragment(id: DocId, text: str | None, score: float, matches: tuple[TokenMatch, ...]) -> str:
     """One explanation as HTML that needs nothing else, neither a style sheet nor scripts."""
-    matches = explanation.tokens
     strongest = max((abs(match.share) for match in matches), default=1.0) or 1.0
     query_tokens = "".join(
         f'<span class="q" style="--s:{abs(match.share) / strongest:.3f}" '
@@ -39,16 +50,16 @@ def fragment(explanation: Explanation) -> str:
         f"{html.escape(match.query_token or UNNAMED)}<small>{match.share:.0%}</small></span>"
         for match in matches
     )
-    if explanation.text is None:
+    if text is None:
         body = "".join(
             f"<div>{html.escape(match.query_token or UNNAMED)} → token {match.position}</div>"
             for match in matches
         )
     else:
-        body = _marked_text(explanation.text, matches, strongest)
+        body = _marked_text(text, matches, strongest)
     return (
-        f'<div class="colsearch">{_STYLE}<div class="h"><b>{html.escape(str(explanation.id))}</b> '
-        f"{explanation.score:.3f}</div><div>{query_tokens}</div><p>{body}</p></div>"
+        f'<div class="colsearch">{_STYLE}<div class="h"><b>{html.escape(str(id))}</b> '
+        f"{score:.3f}</div><div>{query_tokens}</div><p>{body}</p></div>"
     )
 
 

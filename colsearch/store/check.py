@@ -1,39 +1,34 @@
-"""Compare every checksum, and SQLite with the segments."""
-
-from __future__ import annotations
+"""Checking a whole index: every checksum, and SQLite against the segments."""
 
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from colsearch.errors import ColsearchError, DamagedError, IndexNotFoundError
+from colsearch.store import files, tables
 from colsearch.store.catalog import Catalog, read_catalog
 from colsearch.store.check_tables import check_tables
 from colsearch.store.container import Container
+from colsearch.store.folder import FileKind, IndexFolder
 from colsearch.store.prefilter_file import open_prefilter
+from colsearch.store.reader import SnapshotReader
 from colsearch.store.segment import Segment
-from colsearch.store.snapshot import id_key
+from colsearch.store.stored_json import id_key
 from colsearch.types import DocId
-
-if TYPE_CHECKING:
-    from colsearch.store.store import Store
 
 
 @dataclass(slots=True)
 class CheckReport:
-    """What `check` looked at and found wrong; `ok` when nothing.
+    """The findings of `check`; `ok` when nothing is wrong.
 
     Attributes:
-        n_files, n_documents: looked at.
+        n_files, n_documents: how many were checked.
         problems: one sentence each, naming file, block or document.
         damaged_ids: documents whose stored bytes are wrong.
-        unnamed_files: files that no commit names: left by a write that was killed, which the next write
-            removes; or newer than an index.sqlite that was put back from a copy.
+        unnamed_files: files that no commit names. A killed write leaves such files, and the next write
+            removes them. They may also be newer than an index.sqlite that was put back from a copy.
         repaired: what `repair` did.
     """
 
@@ -46,73 +41,80 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
+        """Whether nothing is wrong."""
         return not self.problems
 
     def to_json(self) -> dict[str, Any]:
+        """All of it as a JSON-ready dict."""
         return asdict(self) | {"ok": self.ok}
 
 
 def check_folder(path: str | os.PathLike[str], *, deep: bool = False) -> CheckReport:
     """Check an index that may be too damaged to be opened.
 
-    Raises: IndexNotFoundError.
+    Raises: IndexNotFoundError, FormatError.
     """
-    from colsearch.store.store import Store
-
     folder = Path(path)
     if not folder.is_dir():
         raise IndexNotFoundError(f"no index at {folder}")
-    store = Store(folder, read_only=not os.access(folder, os.W_OK), verify="auto")
+    reader = SnapshotReader(IndexFolder(folder), read_only=not files.is_writable(folder))
     try:
-        return check(store, deep=deep)
+        return check(reader, deep=deep)
     finally:
-        store.close()
+        reader.close()
 
 
-def check(store: Store, *, deep: bool = False) -> CheckReport:
-    """Verify all checksums; deep also compares SQLite's tables with the segments, row by row."""
+def check(reader: SnapshotReader, *, deep: bool = False) -> CheckReport:
+    """Verify all checksums; deep also compares SQLite's tables with the segments, row by row.
+
+    Raises: IndexNotFoundError, FormatError.
+    """
     report = CheckReport()
     try:
-        with store.database.reading() as connection:
+        with reader.database.reading() as connection:
             catalog = read_catalog(connection)
-            _check_files(store, catalog, report)
+            _check_files(reader, catalog, report)
             if report.ok:
-                _check_ids(store, report)
+                _check_ids(reader, dict(tables.ids(connection)), report)
     except (DamagedError, FileNotFoundError) as error:
         if isinstance(error, IndexNotFoundError):
             raise
         report.problems.append(str(error))
     if report.ok and deep:
-        report.problems += check_tables(store)
+        report.problems += check_tables(reader)
     return report
 
 
-def _check_files(store: Store, catalog: Catalog, report: CheckReport) -> None:
-    known = set(store.staged_names())
+def _check_files(reader: SnapshotReader, catalog: Catalog, report: CheckReport) -> None:
+    named = set(reader.staged_segments())
 
-    def look(path: Path, check_one: Callable[[Path], list[str]]) -> None:
-        known.add(path.name)
+    def check_file(kind: FileKind, name: str, problems_of: Callable[[Path], list[str]]) -> None:
+        path = reader.folder.path_of(kind, name)
+        named.add(name)
         report.n_files += 1
         try:
-            report.problems += check_one(path)
+            report.problems += problems_of(path)
         except FileNotFoundError:
-            report.problems.append(f"{path.name}: the file is missing")
+            report.problems.append(f"{name}: the file is missing")
         except ColsearchError as error:
             report.problems.append(str(error))
 
     for row in catalog.segments:
-        look(store.path_of(store.segments_folder, row.name, ".seg"), partial(_check_segment, report))
+        check_file(FileKind.SEGMENT, row.name, lambda path: _check_segment(path, report))
     for (segment, model), name in catalog.prefilters.items():
-        path = store.path_of(store.segments_folder, name, ".pre")
-        look(path, lambda p: _damaged_blocks(open_prefilter(p, segment, model, verify="off")))  # noqa: B023
+
+        def check_prefilter(path: Path, segment: str = segment, model: str = model) -> list[str]:
+            return _damaged_blocks(open_prefilter(path, segment, model, verify="off"))
+
+        check_file(FileKind.PREFILTER, name, check_prefilter)
     if catalog.model is not None:
-        path = store.path_of(store.models_folder, catalog.model[0], ".model")
-        look(path, lambda p: _damaged_blocks(Container(p, verify="off")))
-    for folder in (store.segments_folder, store.models_folder):
-        report.unnamed_files += sorted(path.name for path in folder.iterdir() if path.name not in known)
+        check_file(
+            FileKind.MODEL, catalog.model.name, lambda path: _damaged_blocks(Container(path, verify="off"))
+        )
+    report.unnamed_files += reader.folder.unnamed_files(named)
 
 
-def _check_segment(report: CheckReport, path: Path) -> list[str]:
+def _check_segment(path: Path, report: CheckReport) -> list[str]:
     file = Container(path, verify="off")
     problems, blocks = _damaged_blocks(file), file.damaged_blocks()
     try:
@@ -121,7 +123,7 @@ def _check_segment(report: CheckReport, path: Path) -> list[str]:
         for ordinal in segment.damaged_documents(blocks):
             report.damaged_ids.append(segment.id(int(ordinal)))
     except DamagedError as error:
-        # Most often what follows from a damaged block.
+        # Most often this follows from a damaged block that is reported already.
         problems.append(str(error))
     return problems
 
@@ -133,23 +135,22 @@ def _damaged_blocks(file: Container) -> list[str]:
     ]
 
 
-def _check_ids(store: Store, report: CheckReport) -> None:
-    """Every id in SQLite against the segments', those of an unfinished build among them."""
-    with store.database.reading() as connection:
-        said = dict(connection.execute("SELECT doc_no, id FROM documents"))
-    held = {doc_no: id_key(id) for doc_no, id in _live_ids(store)}
-    # Not sorted: a number in a damaged table need not be one.
-    for doc_no in [*held, *(said.keys() - held.keys())]:
-        if said.get(doc_no) != held.get(doc_no):
-            report.problems.append(
-                f"document {doc_no}: SQLite says id {said.get(doc_no)}, the segment {held.get(doc_no)}"
-            )
+def _check_ids(reader: SnapshotReader, sqlite_keys: dict[Any, Any], report: CheckReport) -> None:
+    """Compare every id in SQLite with the segments' own, those of an unfinished add included."""
+    segment_keys = {doc_no: id_key(id) for doc_no, id in _live_ids(reader)}
+    # Not sorted: a number in a damaged table need not be a number.
+    for doc_no in [*segment_keys, *(sqlite_keys.keys() - segment_keys.keys())]:
+        in_sqlite, in_segment = sqlite_keys.get(doc_no), segment_keys.get(doc_no)
+        if in_sqlite != in_segment:
+            report.problems.append(f"document {doc_no}: SQLite says id {in_sqlite}, the segment {in_segment}")
 
 
-def _live_ids(store: Store) -> Iterator[tuple[int, DocId]]:
-    for part in store.snapshot().segments:
-        ordinals = np.arange(part.segment.n_docs) if part.live is None else np.flatnonzero(part.live)
-        yield from ((int(part.segment.doc_nos[o]), part.segment.id(int(o))) for o in ordinals)
-    for name in store.staged_names():
-        segment = store.open_segment(name)
-        yield from ((int(segment.doc_nos[o]), segment.id(o)) for o in range(segment.n_docs))
+def _live_ids(reader: SnapshotReader) -> Iterator[tuple[int, DocId]]:
+    for live_segment in reader.snapshot().segments:
+        segment = live_segment.segment
+        for ordinal in live_segment.live_ordinals().tolist():
+            yield int(segment.doc_nos[ordinal]), segment.id(ordinal)
+    for name in reader.staged_segments():
+        segment = reader.open_segment(name)
+        for ordinal in range(segment.n_docs):
+            yield int(segment.doc_nos[ordinal]), segment.id(ordinal)

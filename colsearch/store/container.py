@@ -1,15 +1,10 @@
 """One immutable file of named arrays with a checksum for every 4 KiB block; FORMAT.md has the bytes.
 
-Segments, prefilter files and models all are containers. A container is written once, named by the hash of
-its header (which covers the checksums of everything else), and never changed.
+Segments, prefilter files and models all are containers. A container is written once and never changed. Its
+name is the hash of its header, which covers the checksums of everything else.
 """
 
-import errno
 import json
-import mmap
-import os
-import secrets
-import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,17 +18,15 @@ from colsearch.errors import DamagedError, FormatError, StorageError
 from colsearch.store import files
 
 MAGIC = b"COLSEG\r\n"
-FORMAT_VERSION = 1
+CONTAINER_VERSION = 1
 BLOCK_BYTES = 4096
 FIXED_BYTES = 32
-# Room for the header: its JSON names a dozen sections in about 2 KiB.
+# The header has this much room; its JSON names a dozen sections in about 2 KiB.
 HEADER_BYTES = 4 * BLOCK_BYTES
-# Below this a container is verified whole when it is opened.
+# A container of at most this size is verified as a whole when it is opened.
 VERIFY_AT_OPEN_BYTES = 64 << 20
-# Of a larger one, what is checked in one go: 64 MB, which then leave this process's memory.
-_BLOCKS_AT_ONCE = (64 << 20) // BLOCK_BYTES
-# Of opening a link or a socket; any other refusal says nothing about what the file holds.
-_NOT_A_FILE = frozenset({errno.ELOOP, errno.ENXIO})
+# A larger one is checked in pieces of 64 MiB, and each piece then leaves this process's memory.
+_BLOCKS_PER_PIECE = (64 << 20) // BLOCK_BYTES
 DTYPES = frozenset({"|u1", "<u2", "<i2", "<i4", "<i8", "<f4", "<u8"})
 
 Array: TypeAlias = NDArray[Any]
@@ -41,7 +34,7 @@ Array: TypeAlias = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """An array to be written: its shape is known before its bytes are made."""
+    """An array to be written: dtype and shape are stated before its chunks are computed."""
 
     name: str
     dtype: str
@@ -50,6 +43,7 @@ class Section:
 
     @classmethod
     def of(cls, name: str, array: Array) -> "Section":
+        """A section that holds an array which is in memory."""
         little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
         return cls(name, little.dtype.str, little.shape, lambda: [little])
 
@@ -63,51 +57,67 @@ def write(folder: Path, suffix: str, sections: Sequence[Section], meta: dict[str
 
     Raises: StorageError: if the operating system refuses; nothing is left behind.
     """
-    table, offset = [], HEADER_BYTES
-    for section in sections:
-        table.append({"name": section.name, "dtype": section.dtype, "shape": section.shape, "offset": offset})
-        offset = _aligned(offset + section.n_bytes)
     sums = _Checksums()
-    name = ""
-
-    def body() -> Iterator[memoryview]:
+    temporary = files.temporary_path(folder)
+    with files.new_file(temporary) as file:
+        # The header holds checksums of what follows it, so its room is filled last.
+        file.write(bytes(HEADER_BYTES))
         for section in sections:
-            yield from sums.padded(section)
-        yield memoryview(sums.array().tobytes())
-
-    def head() -> bytes:
-        nonlocal name
-        block_sums = sums.array()
-        header = {
-            "sections": table,
-            "checksums": {"offset": offset, "n_blocks": len(block_sums), "xxh3": _hash(block_sums)},
-            "meta": meta,
-        }
-        encoded = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-        if len(encoded) > HEADER_BYTES - FIXED_BYTES:
-            raise StorageError(None, f"container header of {len(encoded)} bytes does not fit")
-        name = xxhash.xxh3_128_hexdigest(encoded) + suffix
-        fixed = np.array([FORMAT_VERSION, len(encoded)], "<u4").tobytes() + _digest(encoded)
-        return (MAGIC + fixed).ljust(FIXED_BYTES, b"\0") + encoded
-
-    # A name of its own: what a failing disk did not let us remove may still be there.
-    temporary = folder / f"{os.getpid():x}-{secrets.token_hex(8)}.tmp"
-    files.write_file(temporary, body(), head_bytes=HEADER_BYTES, head=head)
-    n_bytes = temporary.stat().st_size
+            for blocks in sums.padded(section):
+                file.write(blocks)
+        file.write(sums.array().tobytes())
+        header = _encoded_header(sections, sums.array(), meta)
+        file.seek(0)
+        file.write(_fixed_fields(header) + header)
+    name = xxhash.xxh3_128_hexdigest(header) + suffix
+    n_bytes = files.size_bytes(temporary)
     files.publish(temporary, folder / name)
     return name, n_bytes
 
 
-class Container:
-    """A container mapped into memory; every array is read-only and is verified before it is believed.
+def _encoded_header(sections: Sequence[Section], sums: NDArray[np.uint64], meta: dict[str, Any]) -> bytes:
+    """The JSON of a header: where the sections and the checksums are, and a checksum of the checksums."""
+    table, offset = [], HEADER_BYTES
+    for section in sections:
+        table.append({"name": section.name, "dtype": section.dtype, "shape": section.shape, "offset": offset})
+        offset = _aligned(offset + section.n_bytes)
+    header = {
+        "sections": table,
+        "checksums": {"offset": offset, "n_blocks": len(sums), "xxh3": _hash(sums)},
+        "meta": meta,
+    }
+    encoded = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    if len(encoded) > HEADER_BYTES - FIXED_BYTES:
+        raise StorageError(None, f"container header of {len(encoded)} bytes does not fit")
+    return encoded
 
-    Raises: DamagedError: if the file is not what was written; FormatError: if it is of a newer version;
-        StorageError: if the operating system refuses, for want of memory or descriptors for instance.
+
+def _fixed_fields(header: bytes) -> bytes:
+    """The first bytes of a file: the magic, the version, and the header's length and checksum."""
+    fields = np.array([CONTAINER_VERSION, len(header)], "<u4").tobytes() + _digest(header)
+    return (MAGIC + fields).ljust(FIXED_BYTES, b"\0")
+
+
+class Container:
+    """A container mapped into memory; every array is read-only, and is verified before anything relies on it.
+
+    Attributes:
+        path: the file.
+        meta: the JSON that was written with the arrays.
+        all_verified: whether every block has been checked, so that `verify` has nothing left to do.
     """
 
     def __init__(self, path: Path, *, verify: str = "auto") -> None:
+        """Open a file.
+
+        Args:
+            verify: "full" checks every block now; "off" never checks any; "auto" checks a file of at most
+                VERIFY_AT_OPEN_BYTES now, and a larger one where it is first read.
+        Raises: FileNotFoundError; DamagedError: if the file is not what was written; FormatError: if a newer
+            version wrote it; StorageError: if the operating system refuses, for want of memory for instance.
+        """
         self.path = path
-        self._map = _mapped(path)
+        self._map = files.map_file(path, min_bytes=HEADER_BYTES)
         self._view = memoryview(self._map)
         self._bytes = np.frombuffer(self._map, np.uint8)
         header = self._header()
@@ -117,26 +127,23 @@ class Container:
             self._read_table(header)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DamagedError(f"{path}: malformed header ({error}); run `colsearch check`") from None
-        # One byte a block, and the same bytes as an array.
+        # One byte per block. The bytearray finds a flag among few blocks faster; the array, which shares its
+        # memory, serves many.
         self._flags = bytearray(len(self._sums))
         self._verified = np.frombuffer(self._flags, np.bool_)
         if verify == "off":
             self._verified[:] = True
         elif verify == "full" or len(self._bytes) <= VERIFY_AT_OPEN_BYTES:
             self._check_blocks(np.arange(len(self._sums)))
-        self._all_verified = bool(self._verified.all())
+        self.all_verified = bool(self._verified.all())
 
     def __contains__(self, name: str) -> bool:
         return name in self._sections
 
     @property
     def n_bytes(self) -> int:
+        """Size of the file."""
         return len(self._bytes)
-
-    @property
-    def all_verified(self) -> bool:
-        """Whether every block has been checked, so that `verify` has nothing left to do."""
-        return self._all_verified
 
     def section_bytes(self) -> dict[str, int]:
         """Bytes of each section."""
@@ -145,53 +152,73 @@ class Container:
     def array(
         self, name: str, dtype: DTypeLike, shape: tuple[int | None, ...], *, lazy: bool = False
     ) -> Array:
-        """The section, if it has this dtype and shape (None fits any length); lazy leaves it unverified."""
+        """A section as an array.
+
+        Args:
+            shape: None fits any length.
+            lazy: leave it unverified; the caller verifies the parts that it reads.
+        Raises: DamagedError: if it is missing, or has another dtype or shape, or a wrong checksum.
+        """
         if name not in self._sections:
             raise DamagedError(f"{self.path}: section {name!r} is missing")
-        offset, n_bytes, found, found_shape = self._sections[name]
-        fits = len(shape) == len(found_shape) and all(w in (None, f) for w, f in zip(shape, found_shape))
-        if found != np.dtype(dtype) or not fits:
+        offset, n_bytes, found_dtype, found_shape = self._sections[name]
+        fits = len(shape) == len(found_shape) and all(
+            expected in (None, found) for expected, found in zip(shape, found_shape)
+        )
+        if found_dtype != np.dtype(dtype) or not fits:
             raise DamagedError(
-                f"{self.path}: section {name!r} is {found.str} {found_shape}, not {np.dtype(dtype).str} {shape}"
+                f"{self.path}: section {name!r} is {found_dtype.str} {found_shape}, "
+                f"not {np.dtype(dtype).str} {shape}"
             )
         if not lazy:
             self.verify(name, 0, n_bytes)
-        return self._bytes[offset : offset + n_bytes].view(found).reshape(found_shape)
+        return self._bytes[offset : offset + n_bytes].view(found_dtype).reshape(found_shape)
 
     def rows(self, name: str) -> Array:
-        """The section, verified, whatever its dtype and shape."""
+        """A section, verified, of any dtype and shape."""
         _, _, dtype, shape = self._sections[name]
         return self.array(name, dtype, shape)
 
     def verify(self, name: str, start: int, stop: int) -> None:
-        """Check the blocks that hold bytes start..stop of a section, unless that was done before."""
-        if not self._all_verified and stop > start:
-            first = (self._sections[name][0] - HEADER_BYTES + start) // BLOCK_BYTES
-            last = (self._sections[name][0] - HEADER_BYTES + stop - 1) // BLOCK_BYTES
-            if self._flags.find(0, first, last + 1) >= 0:
+        """Check the blocks that hold bytes start..stop of a section, unless they were checked before.
+
+        Raises: DamagedError: naming the first block whose checksum is wrong.
+        """
+        self.verify_ranges([(name, start, stop)])
+
+    def verify_ranges(self, ranges: Iterable[tuple[str, int, int]]) -> None:
+        """`verify` for ranges (section, start, stop) of several sections."""
+        if self.all_verified:
+            return
+        for name, start, stop in ranges:
+            base = self._sections[name][0] - HEADER_BYTES
+            first, last = (base + start) // BLOCK_BYTES, (base + stop - 1) // BLOCK_BYTES
+            if stop > start and self._flags.find(0, first, last + 1) >= 0:
                 self._check_blocks(first + np.flatnonzero(~self._verified[first : last + 1]))
 
     def verify_rows(
         self, name: str, starts: NDArray[np.int64], stops: NDArray[np.int64], row_bytes: int
     ) -> None:
-        """`verify` for many row ranges at once."""
-        if self._all_verified or not len(starts):
+        """`verify` for many ranges of rows of one section.
+
+        Args:
+            starts, stops: (n,) int64 row numbers.
+        """
+        if self.all_verified or not len(starts):
             return
         base = self._sections[name][0] - HEADER_BYTES
         first = (base + starts * row_bytes) // BLOCK_BYTES
         last = np.maximum((base + stops * row_bytes - 1) // BLOCK_BYTES, first - 1)
-        lengths = last - first + 1
-        ends = np.cumsum(lengths)
-        blocks = np.repeat(first - (ends - lengths), lengths) + np.arange(ends[-1])
+        blocks = _numbers_in_ranges(first, last - first + 1)
         blocks = blocks[blocks < len(self._verified)]
         self._check_blocks(np.unique(blocks[~self._verified[blocks]]))
 
     def release(self) -> None:
-        """Take what was read of the file out of this process's memory; reading on brings it back from the cache."""
-        self._map.madvise(mmap.MADV_DONTNEED)
+        """Remove the file's pages from this process's memory; the next read brings them back."""
+        files.release_pages(self._map)
 
     def damaged_blocks(self) -> list[int]:
-        """Numbers of the blocks whose checksum is wrong, all of them looked at."""
+        """Numbers of the blocks whose checksum is wrong; every block is read."""
         blocks = np.arange(len(self._sums))
         wrong: list[int] = blocks[self._block_sums(blocks) != self._sums].tolist()
         return wrong
@@ -201,7 +228,7 @@ class Container:
         return (self._sections[name][0] - HEADER_BYTES) // BLOCK_BYTES
 
     def section_of(self, block: int) -> str:
-        """The section that a block belongs to."""
+        """Name of the section that a block belongs to, or "padding"."""
         position = HEADER_BYTES + block * BLOCK_BYTES
         inside = [
             name for name, (offset, n, _, _) in self._sections.items() if offset <= position < offset + n
@@ -209,19 +236,19 @@ class Container:
         return inside[0] if inside else "padding"
 
     def _check_blocks(self, blocks: NDArray[np.int64]) -> None:
-        for first in range(0, len(blocks), _BLOCKS_AT_ONCE):
-            some = blocks[first : first + _BLOCKS_AT_ONCE]
-            wrong = some[self._block_sums(some) != self._sums[some]]
+        for first in range(0, len(blocks), _BLOCKS_PER_PIECE):
+            piece = blocks[first : first + _BLOCKS_PER_PIECE]
+            wrong = piece[self._block_sums(piece) != self._sums[piece]]
             if len(wrong):
                 block = int(wrong[0])
                 raise DamagedError(
                     f"{self.path}: block {block} (section {self.section_of(block)!r}) does not match its "
                     "checksum; restore the file, or run `colsearch check --repair` to keep what is good"
                 )
-            self._verified[some] = True
-            if len(some) == _BLOCKS_AT_ONCE:
+            self._verified[piece] = True
+            if len(piece) == _BLOCKS_PER_PIECE:
                 self.release()
-        self._all_verified = bool(self._verified.all())
+        self.all_verified = bool(self._verified.all())
 
     def _block_sums(self, blocks: NDArray[np.int64]) -> NDArray[np.uint64]:
         digest, view = xxhash.xxh3_64_intdigest, self._view
@@ -233,15 +260,16 @@ class Container:
         if len(head) < HEADER_BYTES or head[:8] != MAGIC:
             raise DamagedError(f"{self.path}: not a colsearch container, or cut short")
         version, n_bytes = (int(x) for x in np.frombuffer(head, "<u4", 2, 8))
-        if version > FORMAT_VERSION:
+        if version > CONTAINER_VERSION:
             raise FormatError(
-                f"{self.path} has format {version}, this release reads up to {FORMAT_VERSION}; upgrade colindex"
+                f"{self.path} has format {version}, this release reads up to {CONTAINER_VERSION}; "
+                "upgrade colindex"
             )
         encoded = head[FIXED_BYTES : FIXED_BYTES + n_bytes]
         padding = head[24:FIXED_BYTES] + head[FIXED_BYTES + n_bytes :]
         if head[16:24] != _digest(encoded) or padding.strip(b"\0"):
             raise DamagedError(f"{self.path}: the header does not match its checksum")
-        if version != FORMAT_VERSION or self.path.stem != xxhash.xxh3_128_hexdigest(encoded):
+        if version != CONTAINER_VERSION or self.path.stem != xxhash.xxh3_128_hexdigest(encoded):
             raise DamagedError(f"{self.path}: the file's name is not the hash of its header; was it swapped?")
         try:
             header = json.loads(encoded)
@@ -274,7 +302,7 @@ class Container:
 
 
 class _Checksums:
-    """xxh3 of each 4 KiB block of a stream of chunks."""
+    """The xxh3 checksum of each 4 KiB block of a stream of chunks."""
 
     def __init__(self) -> None:
         self._sums: list[int] = []
@@ -309,7 +337,15 @@ class _Checksums:
         return data
 
     def array(self) -> NDArray[np.uint64]:
+        """(n_blocks,) little-endian uint64, of all blocks so far."""
         return np.array(self._sums, "<u8")
+
+
+def _numbers_in_ranges(firsts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The integers of all ranges end to end: [first, first + length) of each."""
+    ends = np.cumsum(lengths)
+    numbers: NDArray[np.int64] = np.repeat(firsts - (ends - lengths), lengths) + np.arange(ends[-1])
+    return numbers
 
 
 def _aligned(offset: int) -> int:
@@ -322,23 +358,3 @@ def _hash(array: Array) -> str:
 
 def _digest(data: bytes) -> bytes:
     return bytes(xxhash.xxh3_64_digest(data))
-
-
-def _mapped(path: Path) -> mmap.mmap:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        if error.errno in _NOT_A_FILE:
-            raise DamagedError(f"{path}: cannot be opened as a plain file ({error.strerror})") from None
-        raise StorageError(error.errno, f"cannot open {path}: {error.strerror}") from error
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size < HEADER_BYTES:
-            raise DamagedError(f"{path}: not a plain file of at least {HEADER_BYTES} bytes")
-        return mmap.mmap(descriptor, status.st_size, access=mmap.ACCESS_READ)
-    except OSError as error:
-        raise StorageError(error.errno, f"cannot map {path}: {error.strerror}") from error
-    finally:
-        os.close(descriptor)

@@ -1,4 +1,8 @@
-"""`where` expressions -> SQL over the table of metadata fields; docs/FILTERS.md states the behaviour."""
+"""Translating `where` expressions into SQL; docs/FILTERS.md states the behaviour.
+
+This module owns the text of that SELECT and what a row of `fields` says; `tables` runs it, and stores
+the rows.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,15 +20,15 @@ _COMPARISONS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 
 Row: TypeAlias = tuple[str, str, str | int | float]
 Sql: TypeAlias = tuple[str, list[Any]]
-# The name of a step: a SELECT of the doc_nos that match one part of the expression.
+# The name of a step, which is a SELECT of the doc_nos that match one part of the expression.
 _Step: TypeAlias = str
 
 
 def field_rows(metadata: Mapping[str, Any]) -> set[Row]:
-    """(path, kind, value) of every leaf: what a filter can find.
+    """(path, kind, value) of every leaf of a document's metadata: what a filter can find.
 
-    Kinds: "n" number, "s" string, "b" boolean, "0" null, "e" an empty list or mapping. A list's elements
-    all stand under the path of the list.
+    Kinds: "n" number, "s" string, "b" boolean, "0" null, "e" an empty list or mapping. All elements of a list
+    have the path of the list.
     """
     rows: set[Row] = set()
     stack: list[tuple[str, Any]] = [(str(key), value) for key, value in metadata.items()]
@@ -62,7 +66,7 @@ def _double(value: int) -> float:
 
 
 def compile_where(where: Mapping[str, Any]) -> Sql:
-    """SQL for the doc_nos that match, with its bound parameters.
+    """A SELECT of the doc_nos that match, and the values that it binds.
 
     Raises: FilterError: naming the operator or value that is wrong, or the limit that is passed.
     """
@@ -73,13 +77,24 @@ def compile_where(where: Mapping[str, Any]) -> Sql:
 
 
 class _Steps:
-    """The parts of an expression side by side: nested in one another, three levels overflow SQLite's parser."""
+    """The parts of an expression, side by side in one WITH clause.
+
+    As subqueries inside one another, three levels would overflow SQLite's parser.
+
+    Attributes:
+        selects: name -> SELECT of each step, those that it refers to first.
+        values: bound values of all steps, in the same order.
+    """
 
     def __init__(self) -> None:
         self.selects: dict[_Step, str] = {}
         self.values: list[Any] = []
 
     def add(self, select: str, values: Sequence[Any] = ()) -> _Step:
+        """Append a SELECT of doc_nos.
+
+        Raises: FilterError: if the expression is too large for SQLite.
+        """
         if len(self.selects) >= MAX_CONDITIONS:
             raise FilterError(
                 f"where has more than {MAX_CONDITIONS} conditions; use $in for many values of a field"
@@ -92,18 +107,21 @@ class _Steps:
         return name
 
     def negated(self, step: _Step) -> _Step:
+        """The documents that a step does not match."""
         return self.add(f"SELECT doc_no FROM documents WHERE doc_no NOT IN {step}")
 
     def all_of(self, steps: list[_Step]) -> _Step:
+        """The documents that every one of these steps matches."""
         if len(steps) == 1:
             return steps[0]
         tests = " AND ".join(f"doc_no IN {step}" for step in steps)
         return self.add(f"SELECT doc_no FROM documents WHERE {tests}")
 
     def any_of(self, steps: list[_Step]) -> _Step:
+        """The documents that at least one of these steps matches."""
         if len(steps) == 1:
             return steps[0]
-        # Not a chain of OR, which would try up to 500 steps for each document: 12 s where this takes 0.1.
+        # A chain of OR would try up to 500 steps per document: 12 s were measured where UNION takes 0.1 s.
         return self.add(" UNION ".join(f"SELECT doc_no FROM {step}" for step in steps))
 
 
@@ -112,12 +130,13 @@ def _expression(steps: _Steps, where: Any, depth: int) -> _Step:
         raise FilterError(f"where is nested more than {MAX_DEPTH} levels deep")
     if not isinstance(where, Mapping) or not where:
         raise FilterError(f"where is a mapping such as {{'year': {{'$gte': 2020}}}}, not {_shown(where)}")
-    parts = []
+    conditions = []
     for key, value in where.items():
         if not isinstance(key, str):
             raise FilterError(f"a field's name is a string, not {_shown(key)}")
-        parts.append((_logical if key.startswith("$") else _field)(steps, key, value, depth))
-    return steps.all_of(parts)
+        translate = _logical if key.startswith("$") else _field
+        conditions.append(translate(steps, key, value, depth))
+    return steps.all_of(conditions)
 
 
 def _logical(steps: _Steps, operator: str, value: Any, depth: int) -> _Step:
@@ -127,8 +146,8 @@ def _logical(steps: _Steps, operator: str, value: Any, depth: int) -> _Step:
         raise FilterError(f"unknown operator {operator[:80]!r}; use $and, $or, $not, or a field's name")
     if not isinstance(value, list | tuple) or not value:
         raise FilterError(f"{operator} takes a non-empty list of expressions, not {_shown(value)}")
-    parts = [_expression(steps, part, depth + 1) for part in value]
-    return steps.all_of(parts) if operator == "$and" else steps.any_of(parts)
+    expressions = [_expression(steps, expression, depth + 1) for expression in value]
+    return steps.all_of(expressions) if operator == "$and" else steps.any_of(expressions)
 
 
 def _field(steps: _Steps, path: str, condition: Any, depth: int) -> _Step:
@@ -138,8 +157,9 @@ def _field(steps: _Steps, path: str, condition: Any, depth: int) -> _Step:
     if isinstance(condition, Mapping):
         if not condition:
             raise FilterError(f"the condition on {path!r} is empty")
-        parts = [_condition(steps, path, str(key), value, depth) for key, value in condition.items()]
-        return steps.all_of(parts)
+        return steps.all_of(
+            [_condition(steps, path, str(key), value, depth) for key, value in condition.items()]
+        )
     if isinstance(condition, list | tuple):
         raise FilterError(f"{path!r} is compared with a list; use {{'$in': [...]}}")
     return _one_of(steps, path, [condition])
@@ -153,21 +173,22 @@ def _condition(steps: _Steps, path: str, operator: str, value: Any, depth: int) 
     if operator in ("$in", "$nin"):
         if not isinstance(value, list | tuple | set | frozenset) or not 1 <= len(value) <= MAX_VALUES:
             raise FilterError(f"{operator} on {path!r} takes a list of 1 to {MAX_VALUES} values")
-        found = _one_of(steps, path, value)
-        return found if operator == "$in" else steps.negated(found)
+        among = _one_of(steps, path, value)
+        return among if operator == "$in" else steps.negated(among)
     if operator == "$exists":
         if not isinstance(value, bool):
             raise FilterError(f"$exists on {path!r} takes True or False, not {_shown(value)}")
-        inside = steps.add(
+        # Paths inside a mapping go on with a dot, and "/" is the character behind the dot.
+        existing = steps.add(
             "SELECT doc_no FROM fields WHERE path = ? OR (path >= ? AND path < ?)",
             [path, path + ".", path + "/"],
         )
-        return inside if value else steps.negated(inside)
+        return existing if value else steps.negated(existing)
     if operator == "$not":
         return steps.negated(_field(steps, path, value, depth + 1))
     if operator not in _COMPARISONS:
-        known = ", ".join(["$eq", "$ne", *_COMPARISONS, "$in", "$nin", "$exists", "$not"])
-        raise FilterError(f"unknown operator {operator[:80]!r} on {path!r}; use one of {known}")
+        operators = ", ".join(["$eq", "$ne", *_COMPARISONS, "$in", "$nin", "$exists", "$not"])
+        raise FilterError(f"unknown operator {operator[:80]!r} on {path!r}; use one of {operators}")
     kind, bound = _scalar(path, value)
     if kind not in "ns":
         raise FilterError(f"{operator} on {path!r} compares numbers or strings, not {_shown(value)}")
@@ -180,12 +201,12 @@ def _one_of(steps: _Steps, path: str, values: Any) -> _Step:
     for value in values:
         kind, bound = _scalar(path, value)
         by_kind.setdefault(kind, []).append(bound)
-    # One search of the primary key (path, kind, value) a kind; IN over pairs would read the whole path.
+    # One search of the primary key (path, kind, value) per kind; IN over pairs would read the whole path.
     selects, bounds = [], []
-    for kind, found in by_kind.items():
-        marks = ",".join("?" * len(found))
+    for kind, values_of_kind in by_kind.items():
+        marks = ",".join("?" * len(values_of_kind))
         selects.append(f"SELECT doc_no FROM fields WHERE path = ? AND kind = ? AND value IN ({marks})")
-        bounds += [path, kind, *found]
+        bounds += [path, kind, *values_of_kind]
     return steps.add(" UNION ALL ".join(selects), bounds)
 
 
@@ -217,7 +238,7 @@ def _check_text(what: str, text: str) -> None:
 
 
 def _shown(value: Any) -> str:
-    """A value in a message, short, without walking through all of it."""
+    """A short form of a value for a message; a container is not walked through, because it may be huge."""
     if isinstance(value, str | bool | float | None):
         return f"{value!r:.80}" if not isinstance(value, str) else repr(value[:80])
     return type(value).__name__

@@ -1,43 +1,47 @@
 """Forking while other threads use an index.
 
-A thread that is not there in the child cannot free the locks that it held: Python's, and those that SQLite
-believes its process to hold. So a fork waits until no transaction is open; a transaction is short.
+A thread that does not exist in the child cannot free the locks that it held: Python's locks, and those that
+SQLite believes its process to hold. So a fork waits until no transaction is open. Transactions are short.
 """
-
-from __future__ import annotations
 
 import os
 import weakref
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from colsearch.store.store import Store
-
-_stores: weakref.WeakSet[Store] = weakref.WeakSet()
-_waiting: list[Store] = []
+from typing import Protocol
 
 
-def watch(store: Store) -> None:
-    """Let forks wait for this store's transactions, as long as the store lives."""
-    _stores.add(store)
+class Forkable(Protocol):
+    """An object with locks that a fork must not copy while another thread holds them."""
+
+    def lock_for_fork(self) -> None:
+        """Wait for other threads, and keep them out until `unlock_after_fork`."""
+
+    def unlock_after_fork(self, *, in_child: bool) -> None:
+        """Let other threads in again; in the child, let go of what belongs to the parent."""
+
+
+_watched: weakref.WeakSet[Forkable] = weakref.WeakSet()
+_locked: list[Forkable] = []
+
+
+def watch(forkable: Forkable) -> None:
+    """Call the object's methods around each fork, as long as the object lives."""
+    _watched.add(forkable)
 
 
 def _before() -> None:
-    for store in list(_stores):
-        store.lock_for_fork()
-        _waiting.append(store)
+    for forkable in list(_watched):
+        forkable.lock_for_fork()
+        _locked.append(forkable)
 
 
 def _after_in_parent() -> None:
-    while _waiting:
-        _waiting.pop().unlock_after_fork()
+    while _locked:
+        _locked.pop().unlock_after_fork(in_child=False)
 
 
 def _after_in_child() -> None:
-    while _waiting:
-        store = _waiting.pop()
-        store.unlock_after_fork()
-        store.drop_writer_lock()
+    while _locked:
+        _locked.pop().unlock_after_fork(in_child=True)
 
 
 os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

@@ -12,22 +12,27 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from colsearch.errors import IndexLockedError, StorageError
-
-FILE_NAME = "writer.lock"
+from colsearch.store import fork
 
 
 class WriterLock:
-    """An exclusive flock, held during one write; the same thread may take it again inside."""
+    """An exclusive flock, held during one write; the thread that holds it may take it again."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE_NAME
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._threads = threading.RLock()
         self._depth = 0
         self._descriptor = -1
+        fork.watch(self)
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Raises: IndexLockedError at once, naming the holder, if another writes; StorageError, also for memory."""
+        """Hold the lock during a `with` block.
+
+        A second thread of this index waits.
+        Raises: IndexLockedError: at once, naming the holder, if another process writes, or another index
+            object of this process; StorageError: if the lock cannot be taken, or the block ran out of memory.
+        """
         with self._threads:
             if self._depth:
                 self._depth += 1
@@ -47,19 +52,24 @@ class WriterLock:
                 ) from error
             finally:
                 self._depth = 0
-                # Said aloud: a child that was forked meanwhile holds the lock with us as long as its copy is open.
+                # Unlock explicitly: a child that was forked meanwhile may still hold a copy of the
+                # descriptor, and with it the lock.
                 fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-                self._let_go()
+                self._close()
 
-    def forget(self) -> None:
-        """In a forked child: the lock is the parent's. A copy of the descriptor would keep it when the parent dies."""
-        self._let_go()
-        self._threads = threading.RLock()
-        self._depth = 0
+    def lock_for_fork(self) -> None:
+        """Wait for nothing: a child does not need the lock, so another thread's write may go on."""
 
-    def _let_go(self) -> None:
-        # Forgotten first: while it is closed, another thread may open a file that gets its number, and fork a child,
-        # which would close that file.
+    def unlock_after_fork(self, *, in_child: bool) -> None:
+        """In a child, close the copy of the descriptor: it would keep the lock when the parent dies."""
+        if in_child:
+            self._close()
+            self._threads = threading.RLock()
+            self._depth = 0
+
+    def _close(self) -> None:
+        # Clear the field before close(). Another thread could open a file that gets the same number, and fork
+        # a child, which would close that file.
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)

@@ -1,52 +1,92 @@
-"""Few segments: adjacent ones are copied together, without what was deleted; no code changes."""
+"""Keeping segments few: adjacent ones are copied together, without what was deleted; no code changes."""
 
-from __future__ import annotations
-
-import errno
+import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from colsearch.errors import StorageError
-from colsearch.store import files
-from colsearch.store.database import UNFINISHED_NAMES
+from colsearch.errors import DamagedError, StorageError
+from colsearch.store import schema, tables
 from colsearch.store.prefilter_file import PRESENT, present_rows, write_prefilter
-from colsearch.store.segment import Segment, write_merged
+from colsearch.store.segment_writer import write_merged
 from colsearch.store.snapshot import LiveSegment
-from colsearch.store.tables import collect, delete_staged, forget_documents
+from colsearch.store.tables import PrefilterRow
+from colsearch.store.writer import Writer
 from colsearch.types import I64
 
-if TYPE_CHECKING:
-    from colsearch.store.store import Store
-
-# So many segments of a tier become one of the next; a tier is eight times the one before.
+_log = logging.getLogger(__name__)
+# This many segments of one tier are merged into one of the next, whose segments are this many times larger.
 FANOUT = 8
 _SMALLEST_TIER_TOKENS = 4096
 # A segment with a smaller share of live documents is rewritten.
 MIN_LIVE = 0.5
 
 
-def merge_small(store: Store) -> None:
-    """Merge the newest segments while there are too many of a size, and those that are mostly dead."""
-    while run := _due(store.snapshot().segments):
-        merge(store, run)
+def merge_after_write(writer: Writer) -> None:
+    """Merge what is due after a committed write; the lock must be held.
+
+    A merge that fails is put off, because the write itself has succeeded.
+    """
+    try:
+        while run := _due(writer.reader.snapshot().segments):
+            merge(writer, run)
+    except (StorageError, DamagedError, MemoryError) as error:
+        _log.warning("%s: a merge was put off until the next write: %s", writer.folder.path, error)
 
 
-def _due(parts: Sequence[LiveSegment]) -> list[LiveSegment]:
-    for part in parts:
-        if part.n_live < MIN_LIVE * part.segment.n_docs:
-            return [part]
-    tiers = [_tier(part) for part in parts]
+def compact(writer: Writer) -> None:
+    """Merge all segments into one, drop what was deleted, and give the disk space back."""
+    with writer.lock():
+        merge(writer, writer.reader.snapshot().segments)
+        vacuum(writer)
+
+
+def merge(writer: Writer, run: Sequence[LiveSegment]) -> None:
+    """Replace adjacent segments by one with their live documents, in one commit; the lock must be held."""
+    if not run or (len(run) == 1 and run[0].live is None):
+        return
+    kept = [live_segment.live_ordinals() for live_segment in run]
+    merged = carried = None
+    if sum(len(ordinals) for ordinals in kept):
+        merged = write_merged(writer.folder, [live_segment.segment for live_segment in run], kept)
+        carried = _carried_prefilter(writer, run, kept, merged.name)
+    with writer.transaction() as connection:
+        for live_segment in run:
+            segment, dead = live_segment.segment, live_segment.dead_ordinals()
+            tables.forget_contents(connection, segment.numbered_documents(dead))
+            tables.delete_tombstones(connection, segment.doc_nos[dead].tolist())
+            tables.delete_segment(connection, segment.name)
+        if merged is not None:
+            tables.insert_segment(connection, merged, staged=False)
+        if carried is not None:
+            tables.insert_prefilter(connection, carried)
+    writer.sweep()
+
+
+def vacuum(writer: Writer) -> None:
+    """Rewrite the text index and the SQLite file without what was deleted; the lock must be held."""
+    with writer.transaction() as connection:
+        tables.optimize_texts(connection)
+    with writer.database.locked() as connection:
+        schema.vacuum(connection)
+
+
+def _due(live_segments: Sequence[LiveSegment]) -> Sequence[LiveSegment]:
+    """The next segments to merge: one that is mostly dead, else the newest if too many are of one size."""
+    for live_segment in live_segments:
+        if live_segment.n_live < MIN_LIVE * live_segment.segment.n_docs:
+            return [live_segment]
+    tiers = [_tier(live_segment) for live_segment in live_segments]
     for tier in sorted(set(tiers)):
-        n = next((i for i, t in enumerate(reversed(tiers)) if t > tier), len(tiers))
-        if n >= FANOUT:
-            return list(parts[len(parts) - n :])
+        # The newest segments, back to the first one that is of a higher tier.
+        n_newest = next((i for i, t in enumerate(reversed(tiers)) if t > tier), len(tiers))
+        if n_newest >= FANOUT:
+            return live_segments[len(live_segments) - n_newest :]
     return []
 
 
-def _tier(part: LiveSegment) -> int:
-    tokens = max(part.segment.n_tokens, 1)
+def _tier(live_segment: LiveSegment) -> int:
+    tokens = live_segment.segment.n_tokens
     tier = 0
     while tokens > _SMALLEST_TIER_TOKENS:
         tokens //= FANOUT
@@ -54,86 +94,27 @@ def _tier(part: LiveSegment) -> int:
     return tier
 
 
-def merge(store: Store, run: Sequence[LiveSegment]) -> None:
-    """Replace adjacent segments by one that holds their live documents, in one commit."""
-    if len(run) == 1 and run[0].live is None:
-        return
-    if not run:
-        return
-    old = [part.segment for part in run]
-    kept = [np.arange(p.segment.n_docs) if p.live is None else np.flatnonzero(p.live) for p in run]
-    dead = [np.empty(0, np.int64) if part.live is None else np.flatnonzero(~part.live) for part in run]
-    name, n_bytes, merged = None, 0, None
-    if sum(len(rows) for rows in kept):
-        name, n_bytes = write_merged(store.segments_folder, old, kept)
-        merged = Segment(store.segments_folder / name, verify="off")
-    carried = None if merged is None else _carried(store, run, kept, merged.name)
-    with store.database.writing() as connection:
-        for segment, rows in zip(old, dead):
-            forget_documents(connection, segment, rows)
-            numbers = [(int(doc_no),) for doc_no in segment.doc_nos[rows]]
-            connection.executemany("DELETE FROM tombstones WHERE doc_no = ?", numbers)
-            connection.execute("DELETE FROM segments WHERE name = ?", (segment.name,))
-            connection.execute("DELETE FROM prefilters WHERE segment = ?", (segment.name,))
-        if merged is not None:
-            row = (int(merged.doc_nos[0]), name, merged.n_docs, merged.n_tokens, n_bytes, 0)
-            connection.execute("INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?)", row)
-        if carried is not None:
-            connection.execute("INSERT INTO prefilters VALUES (?, ?, ?, ?)", carried)
-    store.invalidate_snapshot()
-    collect(store)
-
-
-def _carried(
-    store: Store, run: Sequence[LiveSegment], kept: Sequence[I64], segment: str
-) -> tuple[str, str, str, int] | None:
-    """The prefilter rows of the kept documents as a file for the merged segment, if any of them have some."""
-    model = store.snapshot().model
-    pieces = [(part.prefilter or part.partial_prefilter, rows) for part, rows in zip(run, kept)]
-    known = next((file for file, _ in pieces if file is not None), None)
-    if model is None or known is None:
+def _carried_prefilter(
+    writer: Writer, run: Sequence[LiveSegment], kept: Sequence[I64], merged: str
+) -> PrefilterRow | None:
+    """Write the kept documents' prefilter rows as a file for the merged segment; None if there are none."""
+    model = writer.reader.snapshot().model
+    files = [live_segment.prefilter or live_segment.partial_prefilter for live_segment in run]
+    example = next((file for file in files if file is not None), None)
+    if model is None or example is None:
         return None
     arrays = {}
-    for name in known.section_bytes():
-        if name != PRESENT:
-            like = known.rows(name)
-            arrays[name] = np.concatenate(
-                [
-                    np.zeros((len(rows), *like.shape[1:]), like.dtype)
-                    if file is None
-                    else file.rows(name)[rows]
-                    for file, rows in pieces
-                ]
-            )
-    present = np.concatenate([present_rows(file, len(rows), rows) for file, rows in pieces])
-    name, n_bytes = write_prefilter(store.segments_folder, segment, model.name, arrays, present)
-    return segment, model.name, name, n_bytes
-
-
-def purge(store: Store) -> None:
-    """Rewrite every file that holds bytes of deleted documents: segments, text index, SQLite itself.
-
-    What killed calls have left may hold some too: builds that are not finished, and files that no row names.
-    """
-    try:
-        delete_staged(store)
-        for name in UNFINISHED_NAMES:
-            files.remove(store.path / name)
-        for part in store.snapshot().segments:
-            if part.live is not None:
-                merge(store, [part])
-        vacuum(store)
-    except (StorageError, MemoryError) as error:
-        raise StorageError(
-            getattr(error, "errno", errno.ENOMEM),
-            f"the documents are deleted, but bytes of them remain until `compact` runs: {error}",
-        ) from error
-
-
-def vacuum(store: Store) -> None:
-    """Rewrite the SQLite file, without what was deleted."""
-    with store.database.writing() as connection:
-        # Merging all of FTS5's segments is what really drops deleted terms.
-        connection.execute("INSERT INTO texts (texts) VALUES ('optimize')")
-    with store.database.locked() as connection:
-        connection.execute("VACUUM")
+    for name in example.section_bytes():
+        if name == PRESENT:
+            continue
+        like = example.rows(name)
+        arrays[name] = np.concatenate(
+            [
+                np.zeros((len(ordinals), *like.shape[1:]), like.dtype)
+                if file is None
+                else file.rows(name)[ordinals]
+                for file, ordinals in zip(files, kept)
+            ]
+        )
+    present = np.concatenate([present_rows(file, len(rows), rows) for file, rows in zip(files, kept)])
+    return write_prefilter(writer.folder, merged, model.name, arrays, present)

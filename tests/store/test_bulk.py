@@ -13,7 +13,7 @@ import pytest
 
 from colsearch import ColIndex
 from colsearch.errors import DuplicateIdError
-from colsearch.store import staging as store_build
+from colsearch.store import staging
 from tests.support import world
 from tests.support.children import run_in_child
 
@@ -24,7 +24,7 @@ IDS = [f"bulk{n}" for n in range(N_DOCS)]
 @pytest.fixture
 def small_batches() -> Iterator[None]:
     """As if four documents filled the memory that a bulk add may take."""
-    with patch.object(store_build, "BUFFER_BYTES", 1), patch("colsearch.ingest.pipeline.BATCH_DOCS", 4):
+    with patch.object(staging, "BUFFER_BYTES", 1), patch("colsearch.ingest.pipeline.BATCH_DOCS", 4):
         yield
 
 
@@ -57,7 +57,7 @@ def killed(tmp_path: Path, small_batches: None) -> tuple[Path, world.State]:
             os._exit(1)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     with ColIndex.open(tmp_path / "index") as index:
-        assert len(index._store.staged_names()) == KILLED_AT // 4
+        assert len(index._store.reader.staged_segments()) == KILLED_AT // 4
         assert world.mismatch(index, state) is None
         assert index.check(deep=True).ok
     return tmp_path / "index", state
@@ -71,7 +71,7 @@ def test_a_killed_bulk_add_goes_on_where_it_stopped(killed):
         with patch.object(type(index._codec), "encode", lambda _, v: encoded.append(len(v)) or real(v)):
             assert add(index, resume=True) == N_DOCS
         assert world.mismatch(index, state | dict.fromkeys(IDS, 1)) is None
-        assert index.check(deep=True).ok and index._store.staged_names() == []
+        assert index.check(deep=True).ok and index._store.reader.staged_segments() == []
     staged = KILLED_AT // 4 * 4
     assert sum(encoded) == sum(len(world.vectors(id, 1)) for id in IDS[staged:]), (
         "what was staged is encoded again"
@@ -93,14 +93,14 @@ def test_an_id_that_comes_twice_far_apart_leaves_nothing(tmp_path, small_batches
 
 
 def test_a_long_stream_of_vectors_takes_the_memory_of_a_part_of_it(tmp_path):
-    """25,000 documents: 640 MB as floats, 160 MB as codes; neither may add up in memory."""
+    """25,000 documents are 640 MB as floats and 160 MB as codes; neither may add up in memory."""
     n_docs, n_tokens, dim = 25_000, 50, 128
     pool = np.random.default_rng(0).standard_normal((4096 + n_tokens, dim), np.float32)
 
     def vectors(n: int, seen: Callable[[int], object]) -> Iterator[Any]:
         for number in range(n):
             first = number * 37 % 4096
-            # Copied, so that whoever keeps it keeps all of it.
+            # A copy, so that a reference to it keeps the whole array in memory.
             yield pool[first : first + n_tokens] * np.float32(1 + number % 7)
             seen(number)
 

@@ -1,4 +1,4 @@
-"""What somebody or something changes in SQLite's tables: never a wrong answer, always found, always repaired."""
+"""A change in SQLite's tables never gives a wrong answer, and is always found and repaired."""
 
 import json
 import sqlite3
@@ -98,7 +98,7 @@ def test_a_change_in_sqlite_is_found_and_repaired_and_never_believed(built, name
     with ColIndex.open(path) as index:
         kept = {id: index.get(id).metadata["version"] for id in index}
         assert world.mismatch(index, kept) is None
-    # A lost deletion cannot be made up for: the repair says that it does not know.
+    # A lost deletion cannot be restored, so the repair says that it does not know.
     if name == "a deletion is lost":
         assert kept.keys() >= state.keys() and "could not be trusted" in report.repaired[0]
     else:

@@ -1,4 +1,4 @@
-"""Merging changes no hit and no bit of a score, gives the room back, and leaves the readers alone."""
+"""Merging changes no hit and no bit of a score, gives disk space back, and does not disturb readers."""
 
 import resource
 from pathlib import Path
@@ -16,7 +16,7 @@ LONG_CHARS = 100_000
 
 @pytest.fixture
 def many(tmp_path: Path) -> tuple[Path, world.State]:
-    """Added one by one, some replaced, some deleted."""
+    """An index whose documents were added one by one, some of them replaced or deleted later."""
     state: world.State = {f"d{n}": 0 for n in range(N_DOCS)}
     with world.create(tmp_path / "index") as index:
         for id in state:
@@ -33,7 +33,7 @@ def many(tmp_path: Path) -> tuple[Path, world.State]:
 
 
 def answers(index: ColIndex) -> list[tuple[str | int, str, float]]:
-    """Of exact searches for some queries: ids, texts and scores to the last bit."""
+    """Ids, texts and scores, to the last bit, of exact searches for three queries."""
     rng = np.random.default_rng(5)
     queries = [rng.standard_normal((n, world.DIM)).astype(np.float32) for n in (1, 4, 9)]
     hits = [hit for query in queries for hit in index.search(query, k=N_DOCS, exact=True)]
@@ -69,7 +69,7 @@ def test_a_reader_keeps_its_snapshot_while_all_files_are_replaced(many):
     with ColIndex.open(path) as index, ColIndex.open(path, read_only=True, n_threads=1) as reader:
         snapshot = reader._store.snapshot()
         [before] = reader._engine.rank(snapshot, [world.QUERY], N_DOCS, recall=1)
-        held = {part.segment.file.path for part in snapshot.segments}
+        held = {live_segment.segment.file.path for live_segment in snapshot.segments}
         index.delete(list(state)[:100])
         index.compact()
         index.delete(list(state)[100:200], purge=True)
@@ -100,7 +100,7 @@ def test_compaction_gives_the_room_of_what_was_deleted_back(many):
 
 
 def test_a_merge_takes_the_memory_of_a_part_of_what_it_copies(tmp_path):
-    """Three segments of 60 MB of texts and 20 MB of codes each."""
+    """The index has three segments, each with 60 MB of texts and 20 MB of codes."""
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((200, 64), np.float32)
     numbers = range(1800)
@@ -110,17 +110,17 @@ def test_a_merge_takes_the_memory_of_a_part_of_what_it_copies(tmp_path):
 
     with ColIndex.create(tmp_path / "index", dim=64) as index:
         for first in (0, 600, 1200):
-            some = numbers[first : first + 600]
+            batch = numbers[first : first + 600]
             index.add_vectors(
-                [vectors] * 600, ids=some, texts=map(long_text, some), metadata=[{"n": n} for n in some]
+                [vectors] * 600, ids=batch, texts=map(long_text, batch), metadata=[{"n": n} for n in batch]
             )
         index.delete([3, 700])
         assert index.info()["n_segments"] == 3
 
     def merge() -> float:
         with ColIndex.open(tmp_path / "index", n_threads=1) as index:
-            for part in index._store.snapshot().segments:
-                part.segment.file.release()
+            for live_segment in index._store.snapshot().segments:
+                live_segment.segment.file.release()
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             index.compact()
             grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before

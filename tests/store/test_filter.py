@@ -1,4 +1,4 @@
-"""`where` expressions against a plain Python reading of them, and the limits that keep SQLite safe from them."""
+"""`where` expressions against a plain Python reading of them, and the limits that protect SQLite."""
 
 import operator
 import random
@@ -10,9 +10,9 @@ import pytest
 
 from colsearch import ColIndex
 from colsearch.errors import DamagedError, DocumentError, FilterError
-from colsearch.store.catalog import matching_doc_nos
-from colsearch.store.database import SCHEMA
 from colsearch.store.filter import MAX_CONDITIONS, MAX_DEPTH, MAX_VALUES, compile_where, field_rows
+from colsearch.store.schema import SCHEMA
+from colsearch.store.tables import matching_doc_nos
 
 VALUES: list[Any] = [None, True, False, 0, 1, 2, 1.5, -3, 2**63, 10**30, "", "a", "b", "é", [], {}]
 COMPARISONS = {"$gt": operator.gt, "$gte": operator.ge, "$lt": operator.lt, "$lte": operator.le}
@@ -47,7 +47,7 @@ def matching(connection: sqlite3.Connection, where: dict) -> set[int]:
 
 
 def leaves(metadata: dict[str, Any], path: str) -> list[Any]:
-    """The values that stand under a path: of lists, each element; of an empty container, the container."""
+    """The values under a path: each element of a list, and an empty list or mapping itself."""
     found = []
 
     def walk(prefix: str, value: Any) -> None:
@@ -76,7 +76,7 @@ def equal(leaf: Any, value: Any) -> bool:
 
 
 def holds(metadata: dict, where: dict) -> bool:
-    """The slow reading of an expression, with no SQL."""
+    """Whether metadata match an expression: the slow reading, without SQL."""
     return all(holds_key(metadata, key, value) for key, value in where.items())
 
 
@@ -244,7 +244,7 @@ def test_of_several_segments_the_live_documents_that_match_are_found(tmp_path):
             rows = range(first, first + 40)
             index.add_vectors(vectors * 40, ids=rows, metadata=[{"tags": [n % 3, n % 5]} for n in rows])
             passing |= {n for n in rows if n % 3 == 2 or n % 5 == 2}
-        # Dead at first, and gaps in the numbers once they are merged away.
+        # These documents are dead at first. Once they are merged away, they leave gaps in the numbers.
         index.delete([2, 42, 44, 47, 82])
         passing -= {2, 42, 44, 47, 82}
         where = {"tags": {"$in": [2, 2.0]}}

@@ -1,4 +1,4 @@
-"""The writer's lock: refused at once with who holds it, freed by its holder's death, never kept by a child."""
+"""The writer's lock: a refusal names the holder, its death frees the lock, and no child keeps it."""
 
 import json
 import os
@@ -68,7 +68,7 @@ def test_the_death_of_a_writer_frees_the_lock_and_leaves_nothing(path):
 
 @pytest.mark.parametrize("dies", [False, True], ids=["the writer goes on", "the writer dies"])
 def test_a_child_that_is_forked_in_the_middle_of_a_write_does_not_keep_the_lock(path, dies):
-    """As the workers of a pool that the caller's generator starts."""
+    """Such children are the workers of a pool that the caller's generator starts."""
     pids, told = os.pipe()
 
     def start_a_worker() -> None:
@@ -107,7 +107,7 @@ def test_a_child_does_not_close_the_file_that_got_the_locks_number(path, monkeyp
     close, outcomes = os.close, list[Outcome]()
 
     def close_and_fork(descriptor: int) -> None:
-        # What another thread may do at this moment: open a file, which gets the number that has become free.
+        # At this moment another thread may open a file, which gets the number that has become free.
         monkeypatch.undo()
         close(descriptor)
         with path.joinpath("file").open("wb") as file:

@@ -1,4 +1,4 @@
-"""What opening and refreshing read and verify, and that the same calls make the same files."""
+"""Opening and refreshing read and verify no more than needed; the same calls make the same files."""
 
 import errno
 import resource
@@ -11,7 +11,7 @@ import xxhash
 
 from colsearch import ColIndex
 from colsearch.errors import DamagedError, FormatError, StorageError
-from colsearch.store import container
+from colsearch.store import container, files
 from colsearch.store.segment import Segment
 from tests.support import world
 from tests.support.children import run_in_child
@@ -57,7 +57,7 @@ def test_a_large_file_is_verified_where_it_is_first_read(damaged):
 
 @pytest.mark.parametrize("more_blocks, verified", [(0, True), (1, False)])
 def test_a_large_file_is_one_of_more_than_64_mib(tmp_path, more_blocks, verified):
-    # The file's last part is 8 bytes a block of checksums.
+    # The file ends with 8 bytes of checksum per block.
     n_blocks = ((64 << 20) - container.HEADER_BYTES) // (4096 + 8) + more_blocks
     section = container.Section.of("plane0", np.zeros(n_blocks * 4096, np.uint8))
     name, n_bytes = container.write(tmp_path, ".test", [section], {})
@@ -80,7 +80,7 @@ def test_a_snapshot_costs_nothing_while_nothing_is_written_and_one_file_after_a_
     with (
         ColIndex.open(tmp_path / "index") as index,
         ColIndex.open(tmp_path / "index", read_only=True) as reader,
-        patch.object(container, "_mapped", side_effect=container._mapped) as mapped,
+        patch.object(files, "map_file", side_effect=files.map_file) as mapped,
     ):
         first = reader._store.snapshot()
         assert all(reader._store.snapshot() is first for _ in range(50)) and not mapped.call_count
@@ -88,7 +88,9 @@ def test_a_snapshot_costs_nothing_while_nothing_is_written_and_one_file_after_a_
         mapped.reset_mock()
         second = reader._store.snapshot()
         assert second is not first and mapped.call_count == 1
-        assert [part.segment for part in second.segments[:-1]] == [part.segment for part in first.segments]
+        assert [live_segment.segment for live_segment in second.segments[:-1]] == [
+            live_segment.segment for live_segment in first.segments
+        ]
         assert world.mismatch(reader, state | {"new": 1}) is None
 
 
@@ -126,9 +128,7 @@ def test_a_file_that_cannot_be_opened_for_want_of_descriptors_is_not_called_dama
 
     def use() -> str:
         with ColIndex.open(tmp_path / "index", n_threads=1) as index:
-            segments = [
-                index._store.segments_folder / part.segment.name for part in index._store.snapshot().segments
-            ]
+            segments = [live.segment.file.path for live in index._store.snapshot().segments]
             soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
             resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
             try:

@@ -32,8 +32,8 @@ def index(tmp_path: Path) -> ColIndex:
     """Four segments, each with a prefilter file."""
     rng = np.random.default_rng(3)
     with ColIndex.create(tmp_path / "index", dim=DIM) as index:
-        with index._store.database.locked() as connection:
-            # Some builds of SQLite wipe what they delete; the promise must hold with those that do not.
+        with index._store.reader.database.locked() as connection:
+            # Some builds of SQLite overwrite deleted bytes; the promise must also hold with the others.
             connection.execute("PRAGMA secure_delete = OFF")
         for start in range(0, 40, 10):
             numbers = range(start, start + 10)
@@ -43,20 +43,22 @@ def index(tmp_path: Path) -> ColIndex:
                 texts=[text(n) for n in numbers],
                 metadata=[metadata(n) for n in numbers],
             )
-        # Fitted on a document that lives on.
+        # The model was fitted on a document that lives on.
         arrays = {"weights": np.ones(4, np.float32), "sample": np.array([0])}
         model = index._store.put_model(arrays, {})
-        for part in index._store.snapshot().segments:
-            vectors = part.segment.doc_nos.astype(np.float32)[:, None] + np.array([0.123, 0.456], np.float32)
-            index._store.put_prefilter(part.segment.name, model, {"vectors": vectors})
+        for live_segment in index._store.snapshot().segments:
+            vectors = live_segment.segment.doc_nos.astype(np.float32)[:, None] + np.array(
+                [0.123, 0.456], np.float32
+            )
+            index._store.put_prefilter(live_segment.segment.name, model, {"vectors": vectors})
         index._store.adopt_model(model, {})
         yield index
 
 
 def traces(n: int, index: ColIndex) -> list[bytes]:
-    """What only this document holds: id, metadata, word of the text, codes, prefilter vector."""
-    part, ordinal = (int(x[0]) for x in index._store.snapshot().locate(np.array([n])))
-    segment = index._store.snapshot().segments[part].segment
+    """Bytes that only this document holds: id, metadata, word of the text, codes, prefilter vector."""
+    position, ordinal = (int(found[0]) for found in index._store.snapshot().locate(np.array([n])))
+    segment = index._store.snapshot().segments[position].segment
     rows = slice(segment.offsets[ordinal], segment.offsets[ordinal + 1])
     return [
         f"id{n}key".encode(),
@@ -142,7 +144,7 @@ def test_a_purge_takes_what_killed_calls_have_left(index):
                 own.update_vectors(rows, ids=["id7key", "x", "y"], texts=[secret] * 3)
 
     assert run_in_child(update_and_die).kind == "signal"
-    assert len(index._store.staged_names()) == 2
+    assert len(index._store.reader.staged_segments()) == 2
     index._store.put_model({"weights": np.frombuffer(secret.encode(), np.uint8)}, {})
     for name in (
         "segments/1-0.tmp",
@@ -157,4 +159,4 @@ def test_a_purge_takes_what_killed_calls_have_left(index):
         files_with(index.path, secret.encode()) == []
         and SECRET.encode() not in (index.path / "index.sqlite").read_bytes()
     )
-    assert index._store.staged_names() == [] and len(index) == 39 and index.check(deep=True).ok
+    assert index._store.reader.staged_segments() == [] and len(index) == 39 and index.check(deep=True).ok

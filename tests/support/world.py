@@ -1,4 +1,4 @@
-"""The index that is tortured, the calls made on it, and the model that says what must be found afterwards."""
+"""The index of the torture tests, the calls made on it, and a model of what must be found afterwards."""
 
 import json
 from collections.abc import Callable
@@ -12,11 +12,11 @@ import numpy as np
 
 from colsearch import ColIndex
 from colsearch.errors import DamagedError
-from colsearch.store import staging as store_build
+from colsearch.store import staging
 from colsearch_kernels.layout import rotation
 
 DIM = 16
-# What the index should hold: version of each document, in insertion order.
+# The content that the index should have: the version of each document, in insertion order.
 State = dict[str | int, int]
 
 
@@ -99,19 +99,19 @@ def staged(documents: State) -> Step:
     """An add of several staged segments, as a bulk add of millions makes them."""
 
     def run(index: ColIndex) -> None:
-        with patch.object(store_build, "BUFFER_BYTES", 1), patch("colsearch.ingest.pipeline.BATCH_DOCS", 4):
+        with patch.object(staging, "BUFFER_BYTES", 1), patch("colsearch.ingest.pipeline.BATCH_DOCS", 4):
             put(index, documents)
 
     return Step("bulk add", run, lambda state: state | documents)
 
 
 def _model(index: ColIndex) -> None:
-    # Fitted on nothing, so that a purge lets it be.
+    # The sample is empty, so that no purge removes the model.
     arrays = {"weights": np.arange(64, dtype=np.float32), "sample": np.empty(0, np.int64)}
     name = index._store.put_model(arrays, {"kind": "torture"})
-    for part in index._store.snapshot().segments:
-        vectors = np.full((part.segment.n_docs, 4), 0.5, np.float32)
-        index._store.put_prefilter(part.segment.name, name, {"vectors": vectors})
+    for live_segment in index._store.snapshot().segments:
+        vectors = np.full((live_segment.segment.n_docs, 4), 0.5, np.float32)
+        index._store.put_prefilter(live_segment.segment.name, name, {"vectors": vectors})
     index._store.adopt_model(name, {})
 
 
@@ -130,7 +130,7 @@ STEPS = [
     staged({f"e{n}": 3 for n in range(10)}),
     _deletes("purge", ["a4", "e1"], purge=True),
     _updates("update again", {"b5": 4, "e2": 4}),
-    # More than half of the merged segment, so that it is rewritten.
+    # These are more than half of the merged segment, so that it is rewritten.
     _deletes("delete most", [f"a{n}" for n in (0, 2, *range(5, 12))] + [f"b{n}" for n in (0, 1, 3, 4, 6, 7)]),
     Step("compact", ColIndex.compact, dict),
     _adds("add after all", {"f1": 5}),
@@ -160,7 +160,7 @@ def states_after(state: State, steps: list[Step]) -> list[State]:
 
 
 def mismatch(index: ColIndex, state: State) -> str | None:
-    """What the index gets wrong about this state: ids, order, texts, metadata, scores, filters, text index."""
+    """A difference between index and state, in ids, order, texts, metadata, scores, filters or BM25."""
     if list(index) != list(state):
         return f"ids {list(index)} instead of {list(state)}"
     if len(index) != len(state):
@@ -185,7 +185,7 @@ def mismatch(index: ColIndex, state: State) -> str | None:
 
 
 def wrong_hit(hit: Any, state: State) -> str | None:
-    """What is wrong with one hit, if anything."""
+    """The fault of one hit, if it has any."""
     if hit.id not in state:
         return f"hit {hit.id!r} is not in the index"
     version = state[hit.id]
@@ -197,7 +197,7 @@ def wrong_hit(hit: Any, state: State) -> str | None:
 
 
 def assert_one_of(path: Path, states: list[State]) -> int:
-    """Open the index, demand that it holds exactly one of the states and is undamaged; which one it is."""
+    """Require that the index is undamaged and holds one of the states; returns which one."""
     with ColIndex.open(path, n_threads=1, verify="full") as index:
         problems = [mismatch(index, state) for state in states]
         assert None in problems, problems
@@ -219,7 +219,7 @@ def assert_writer_works(path: Path, state: State) -> None:
         problem = mismatch(index, state)
         assert problem is None, problem
         assert index.check(deep=True).ok
-        named = {part.segment.name for part in index._store.snapshot().segments}
+        named = {live_segment.segment.name for live_segment in index._store.snapshot().segments}
         on_disk = {file.name for file in (path / "segments").iterdir()}
         if stray := {name for name in on_disk - named if not name.endswith(".pre")}:
             raise DamagedError(f"garbage was left behind: {stray}")

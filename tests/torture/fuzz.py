@@ -15,8 +15,8 @@ from colsearch.errors import ColsearchError, DocumentError, FilterError
 from colsearch.formats.jsonlines import parse_line
 from colsearch.store import container
 from colsearch.store.container import FIXED_BYTES, HEADER_BYTES, MAGIC, Container, Section
-from colsearch.store.database import SCHEMA
 from colsearch.store.filter import compile_where, field_rows
+from colsearch.store.schema import SCHEMA
 
 # One execution, or an exception that is not ours.
 Target = Callable[[random.Random], None]

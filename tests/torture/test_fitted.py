@@ -183,8 +183,12 @@ def test_a_reader_under_a_compaction_by_another_process_keeps_every_bit(copied):
         assert_prefiltered(before)
         shares = (0.9, 0.99, 1.0)
         held_before = [searched(reader, held, share) for share in shares]
-        files = {part.segment.file.path for part in held.segments}
-        files |= {part.prefilter.path for part in held.segments if part.prefilter is not None}
+        files = {live_segment.segment.file.path for live_segment in held.segments}
+        files |= {
+            live_segment.prefilter.path
+            for live_segment in held.segments
+            if live_segment.prefilter is not None
+        }
         compaction = multiprocessing.get_context("spawn").Process(target=compact, args=(copied,))
         compaction.start()
         n_read = 0
@@ -245,8 +249,8 @@ def tokens_in_model(index: ColIndex) -> dict[str, list[bytes]]:
     assert snapshot.model is not None
     probes = {row.tobytes() for row in snapshot.model.file.rows("probes")}
     found: dict[str, list[bytes]] = {}
-    for part in snapshot.segments:
-        segment = part.segment
+    for live_segment in snapshot.segments:
+        segment = live_segment.segment
         encoded = EncodedTokens(tuple(segment.planes), tuple(segment.widths))
         rows = index._codec.prepare_query(index._codec.decode(encoded)).values
         for ordinal in range(segment.n_docs):
@@ -260,8 +264,8 @@ def tokens_in_model(index: ColIndex) -> dict[str, list[bytes]]:
 def traces(index: ColIndex, id: str) -> list[bytes]:
     """What only this document holds: id, word of the text, metadata, codes of each token, prefilter row."""
     snapshot = index._store.snapshot()
-    [part], [ordinal] = snapshot.locate(snapshot.find([id]))
-    live = snapshot.segments[part]
+    [position], [ordinal] = snapshot.locate(snapshot.find([id]))
+    live = snapshot.segments[position]
     number = id[2:-3]
     found = [id.encode(), f"code{number}word".encode(), f"owner{number}name".encode()]
     rows = range(*live.segment.offsets[ordinal : ordinal + 2].tolist())
