@@ -1,15 +1,34 @@
-# Two commands on a fresh machine: `make demo` and `make test`. Both make .venv first if it is not there.
+# Two commands on a fresh machine: `make demo` and `make test`. All targets make .venv first if it is not there.
 PYTHON ?= python3
 VENV := .venv
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
 BIN := $(VENV)/bin
+endif
 # Where a CPU build of torch is wanted: make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 PIP_ARGS ?=
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
-.PHONY: demo demo-large test test-system clean
+# Fast tests of every room: a minute of two cores together; CONTRIBUTING.md says what belongs here.
+QUICK := tests/test_layers.py tests/test_pages.py tests/test_index.py \
+	tests/codec tests/formats tests/golden tests/query tests/scoring tests/cli tests/evaluation tests/integrations \
+	$(addprefix tests/store/test_, check.py filter.py filter_docs.py lock.py opening.py purge.py release.py) \
+	$(addprefix tests/prefilter/test_, calibration.py fit.py sampling.py) \
+	tests/ingest $(addprefix tests/encoders/test_, packing.py wrapped.py) \
+	tests/kernels/test_reference.py tests/kernels/layout tests/kernels/prefilter \
+	$(addprefix tests/kernels/scoring/test_, codes.py floats.py ordering.py stop_rule.py) \
+	$(addprefix tests/benchmarks/test_, claims.py protocol.py result.py)
+
+.PHONY: demo demo-large quick lint format types test test-kernels test-system torture docs clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[test,bench]'
+	$(PIP) -e '.[test,bench]'
+	touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(PIP) -e '.[docs]'
 	touch $@
 
 demo: $(VENV)/installed
@@ -18,16 +37,41 @@ demo: $(VENV)/installed
 demo-large: $(VENV)/installed
 	$(BIN)/python -m examples.demo --large
 
-test: $(VENV)/installed
+lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/installed
 	$(BIN)/mypy
+
+# At most 90 seconds on two cores.
+quick: lint types
+	$(BIN)/python -m pytest -q -n 2 -m "not system" $(QUICK)
+
+test: lint types
 	$(BIN)/python -m pytest -n 2 -m "not system"
+
+# The part that needs no POSIX system.
+test-kernels: $(VENV)/installed
+	$(BIN)/python -m pytest -n 2 -m "not system" tests/kernels
 
 # What needs more than `make test`: the GPU kernel in Triton's interpreter, MTEB, and the right to mount a disk of 2 MB.
 test-system: $(VENV)/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[gpu,mteb]'
+	$(PIP) -e '.[gpu,mteb]'
 	$(BIN)/python -m pytest -m system
+
+# Hours: the long form of the torture tests; it can be resumed.
+torture: $(VENV)/installed
+	$(BIN)/python -m tests.torture --full
+
+# The site in build/docs; a warning or a broken link is an error.
+docs: $(VENV)/installed-docs
+	$(BIN)/python -m sphinx -W --keep-going -q -c docs/site -d build/doctrees . build/docs
+	@echo "build/docs/index.html is the first page"
 
 clean:
 	rm -rf $(VENV) demo build dist
