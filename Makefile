@@ -17,8 +17,13 @@ QUICK := tests/test_layers.py tests/test_pages.py tests/test_index.py \
 	$(addprefix tests/prefilter/test_, calibration.py fit.py sampling.py) \
 	tests/ingest $(addprefix tests/encoders/test_, packing.py wrapped.py) \
 	tests/kernels/test_reference.py tests/kernels/layout tests/kernels/prefilter \
+	tests/kernels/runtime/test_threads.py tests/kernels/compiled tests/kernels/gpu \
 	$(addprefix tests/kernels/scoring/test_, codes.py floats.py ordering.py stop_rule.py) \
 	$(addprefix tests/benchmarks/test_, claims.py protocol.py result.py)
+# The slowest tests among these; `make test` has them.
+NOT_QUICK := $(addprefix tests/kernels/, \
+	layout/test_quantize.py::test_codes_are_the_same_without_this_cpus_instructions \
+	scoring/test_codes.py::test_documents_of_several_segments_score_as_in_their_own)
 
 .PHONY: demo demo-large quick lint format types test test-kernels test-system torture docs clean
 
@@ -50,7 +55,7 @@ types: $(VENV)/installed
 
 # At most 90 seconds on two cores.
 quick: lint types
-	$(BIN)/python -m pytest -q -n 2 -m "not system" $(QUICK)
+	$(BIN)/python -m pytest -q -n 2 -m "not system" $(addprefix --deselect=, $(NOT_QUICK)) $(QUICK)
 
 test: lint types
 	$(BIN)/python -m pytest -n 2 -m "not system"

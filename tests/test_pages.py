@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -125,6 +126,15 @@ def test_the_commands_of_a_page_exist(page: str) -> None:
 def test_automation_calls_targets_that_exist(file: str) -> None:
     called = set(re.findall(r"^(?:\s+(?:- run|entry): )?make ([\w-]+)", text_of(file), re.MULTILINE))
     assert called and called <= make_targets()
+
+
+def test_quick_has_tests_of_every_room() -> None:
+    done = subprocess.run(["make", "-n", "quick"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = [name.removeprefix("--deselect=") for name in done.stdout.split() if "tests/" in name]
+    assert missing_paths("\n".join(listed)) == []
+    rooms = {path.parent.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")}
+    covered = {room for room in rooms for name in listed if f"{name}/".startswith(f"{room}/")}
+    assert rooms - covered == {"tests/torture", "tests/examples"}
 
 
 def test_a_missing_command_would_be_seen() -> None:
