@@ -1,6 +1,5 @@
 """The few types that cross module borders."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -82,26 +81,6 @@ class Profile:
     def copy(self) -> "Profile":
         """One of its own, for each query of a batch."""
         return replace(self, stage_ms=dict(self.stage_ms))
-
-    def stage(self, name: str) -> "Stage":
-        """Add the wall time of a `with` block to `stage_ms[name]`."""
-        return Stage(self.stage_ms, name)
-
-
-class Stage:
-    """A block whose wall time is added up; a class, since a generator would cost four times as much."""
-
-    __slots__ = ("_name", "_stage_ms", "_start")
-
-    def __init__(self, stage_ms: dict[str, float], name: str) -> None:
-        self._stage_ms, self._name = stage_ms, name
-
-    def __enter__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        spent_ms = (time.perf_counter() - self._start) * 1e3
-        self._stage_ms[self._name] = self._stage_ms.get(self._name, 0.0) + spent_ms
 
 
 class Hits(list[Hit]):

@@ -17,7 +17,8 @@ from benchmarks.render import markdown_table
 from benchmarks.result import Row
 from benchmarks.workload import Workload
 from colsearch.prefilter.calibration import DEPTHS, REAL_MISSES, Z_STEPS, Calibration
-from colsearch.prefilter.maintenance import N_CALIBRATION
+from colsearch.prefilter.settings import DEFAULT as SETTINGS
+from colsearch.prefilter.synthetic_queries import synthetic_queries
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def run(options: Options) -> Measured:
             "n_real": N_REAL,
             "n_made_up": N_MADE_UP,
             "n_draws": N_DRAWS,
-            "n_of_a_draw": N_CALIBRATION,
+            "n_of_a_draw": SETTINGS.n_calibration,
         },
     )
 
@@ -121,19 +122,22 @@ def _measured(sources: Sequence[Source], options: Options) -> list[Rehearsed]:
 def _rehearsed(name: str, work: Workload, options: Options, *, n_made_up: int) -> Rehearsed:
     folder = options.home / "indexes" / work.folder.name / "calibration"
     with build_index(folder, work, n_threads=options.threads) as index:
-        made_up = index._maintainer.made_up_queries(None, options.threads, n_made_up)
+        made_up = synthetic_queries(
+            index._store.snapshot(), index._scorer, index._encoder, SETTINGS, n_made_up,
+            seed=SETTINGS.seed + 1, n_threads=options.threads,
+        )  # fmt: skip
         queries = {REAL: work.queries[:N_REAL], MADE_UP: made_up}
         walks = {
             (kind, k): walked
             for kind, some in queries.items()
-            for k, walked in zip(DEPTHS, _walks(index, some, options.threads))
+            for k, walked in zip(DEPTHS, _walks(index, some))
         }
     return Rehearsed(name, work.n_docs, walks)
 
 
-def _walks(index: Any, queries: Sequence[NDArray[np.float32]], n_threads: int) -> Iterator[Walks]:
+def _walks(index: Any, queries: Sequence[NDArray[np.float32]]) -> Iterator[Walks]:
     """For each of DEPTHS."""
-    simulation = index._maintainer.simulated(index._store.snapshot().model, queries, n_threads)
+    simulation = index._maintainer.simulate(index._store.snapshot().model, queries)
     everyone = range(len(queries))
     for k in DEPTHS:
         yield Walks(simulation.recalls(k, everyone), simulation.n_scored(k, everyone))
@@ -197,14 +201,14 @@ def draws(collection: Rehearsed, *, seed: int) -> Iterator[Row]:
     for k in DEPTHS:
         made_up, real = collection.walks[MADE_UP, k].recalls, collection.walks[REAL, k]
         # Of many hits a calibration asks fewer of its queries.
-        n_drawn = N_CALIBRATION * len(made_up) // n_made_up
+        n_drawn = SETTINGS.n_calibration * len(made_up) // n_made_up
         chosen = generator.integers(0, len(made_up), (N_DRAWS, n_drawn))
         calibrations = [Calibration(np.stack([made_up[some].mean(axis=0)] * len(DEPTHS))) for some in chosen]
         # Beyond the last step everything is scored.
         found_at = np.append(real.recalls.mean(axis=0), 1.0)
         scored_at = np.append(real.n_scored.mean(axis=0), collection.n_docs)
         for promised in PROMISES:
-            picked = [calibration.z(promised, k) for calibration in calibrations]
+            picked = [calibration.stop_deviations(promised, k) for calibration in calibrations]
             steps = np.array([len(Z_STEPS) if z is None else _step(z) for z in picked])
             found = np.sort(found_at[steps])
             yield {

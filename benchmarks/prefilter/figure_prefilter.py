@@ -16,6 +16,7 @@ from benchmarks.protocol import mean_interval, timed
 from benchmarks.render import markdown_table
 from benchmarks.result import Row
 from benchmarks.workload import Workload
+from colsearch.prefilter.quantizer import stage_bytes
 
 COLLECTIONS = ("squad-dev", "debian", "wordnet")
 N_QUERIES = 1_000
@@ -51,19 +52,16 @@ def run(options: Options) -> Measured:
 
 
 def _learned(index: Any, work: Workload) -> Iterator[tuple[str, int, Order]]:
-    from colsearch.query.candidates import CandidateIndex
-
     snapshot = index._store.snapshot()
     if snapshot.model is None:
         return
-    parts = [part for part in snapshot.segments if part.prefilter is not None]
-    prefilter = index._models.loaded(snapshot.model)[0]
-    fronted = CandidateIndex(prefilter, parts, index._scorer)
+    view = index._engine.view_of(snapshot)
+    candidates = view.make_candidates(index._scorer)
     # One segment, whose rows are the documents in order: the index was compacted.
     yield (
         "learned",
-        prefilter.document_bytes,
-        lambda q: fronted.candidates(parts, index._scorer.prepare(work.queries[q]), N_FETCHED, None)[0],
+        sum(stage_bytes(view.prefilter.n_dims)),
+        lambda q: candidates.fetch(index._codec.prepare_query(work.queries[q]), N_FETCHED, None)[0],
     )
 
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from colsearch.codec.encoded import U16, EncodedTokens, checked_vectors
+from colsearch.config import DEFAULT_PLANES, DEFAULT_SEED, IndexConfig
 from colsearch.errors import ConfigError, DamagedError, VectorError
 from colsearch.types import F32, I64, U8
 from colsearch_kernels.errors import KernelInputError
 from colsearch_kernels.layout import quantize
 from colsearch_kernels.layout.codes import MAX_PADDED_DIM, PLANE_BITS, Codes, QuantizedQuery, padded_dim
 
-DEFAULT_SEED = 20260
 # float16 holds widths from 2**-14 (below, digits are lost) to 65504; a width is 3 to 8 times the root mean
 # square of a token's coordinates, so norms from about .001 to 50,000 fit at the usual dims.
 _SMALLEST_WIDTH_BITS = 0x0400
@@ -32,7 +32,7 @@ class RotatedCodec:
     """
 
     dim: int
-    planes: tuple[int, ...] = (4, 4)
+    planes: tuple[int, ...] = DEFAULT_PLANES
     seed: int = DEFAULT_SEED
 
     def __post_init__(self) -> None:
@@ -43,6 +43,11 @@ class RotatedCodec:
             raise ConfigError(f"dim must be an integer of 1..{MAX_PADDED_DIM}, not {self.dim!r}")
         if type(self.seed) is not int or not 0 <= self.seed < 2**63:
             raise ConfigError(f"seed must be an integer of 0..2**63 - 1, not {self.seed!r}")
+
+    @classmethod
+    def from_config(cls, config: IndexConfig) -> "RotatedCodec":
+        """Raises: ConfigError: for planes or a seed that no codec has."""
+        return cls(config.dim, config.planes, config.seed)
 
     def encode(self, vectors: F32) -> EncodedTokens:
         """Codes of token vectors; a vector has the same code in any batch and on any machine.

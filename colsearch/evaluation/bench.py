@@ -15,7 +15,7 @@ from colsearch.query.audit import bootstrap_interval
 
 if TYPE_CHECKING:
     from colsearch.index import ColIndex
-    from colsearch.ingest.validate import Query
+    from colsearch.query.request import Query
 
 N_WARMUPS = 3
 # A found document counts when its score is the k-th best's up to float32's rounding.

@@ -12,7 +12,7 @@ from colsearch.formats.documents import read_queries
 
 if TYPE_CHECKING:
     from colsearch.index import ColIndex
-    from colsearch.ingest.validate import Query
+    from colsearch.query.request import Query
 
 # Words of a made query: between a search box's and a question's.
 _N_WORDS = (3, 13)

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from colsearch.ingest import validate
-from colsearch.scoring.scorer import Ranking
+from colsearch.ingest.validate import checked_text
+from colsearch.query.request import checked_k, checked_query_text
+from colsearch.scoring.ranking import Ranking
 from colsearch.types import Hit, Hits
 
 
@@ -24,10 +25,8 @@ def rerank(query: str, texts: Sequence[str], *, encoder: object = None, k: int |
     from colsearch.encoders import load_encoder
 
     loaded = load_encoder(encoder)
-    queries = loaded.encode_query([validate.checked_query_text(query)])
-    tokens = loaded.encode_document(
-        [validate.checked_text(t, where=f"text {n}") for n, t in enumerate(texts)]
-    )
+    queries = loaded.encode_query([checked_query_text(query)])
+    tokens = loaded.encode_document([checked_text(t, where=f"text {n}") for n, t in enumerate(texts)])
     scores = kernels.maxsim(queries.vectors, tokens.vectors, tokens.doclens)
-    ranking = Ranking.best(np.arange(len(texts)), scores, validate.checked_k(k or len(texts) or 1))
+    ranking = Ranking.best(np.arange(len(texts)), scores, checked_k(k or len(texts) or 1))
     return Hits(Hit(int(n), float(s), texts[n]) for n, s in zip(ranking.doc_nos, ranking.scores))

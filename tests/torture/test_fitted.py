@@ -16,11 +16,11 @@ import pytest
 
 from colsearch import ColIndex
 from colsearch.codec.encoded import EncodedTokens
-from colsearch.prefilter import fit
-from colsearch.query.engine import QueryResult, Request
+from colsearch.query.engine import QueryResult
 from colsearch.types import F32, Hits
 from tests.support.children import run_in_child
 from tests.support.clusters import cluster_documents, draw_kinds, draw_queries
+from tests.support.prefilters import use_small_prefilters
 from tests.torture.test_damage import _address_space_bytes
 
 # 200,000 tokens: as few as a prefilter is fitted for without being told to.
@@ -34,8 +34,7 @@ Answers = list[list[Any]]
 def small() -> Iterator[None]:
     """Prefilters with fewer probes and dims, which are fitted in a second or two."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"N_PROBES": 1024, "N_LANDMARKS": 256, "N_DIMS": 192}.items():
-            patch.setattr(fit, name, value)
+        use_small_prefilters(patch, n_probes=1024, n_landmarks=256, n_dims=192)
         yield
 
 
@@ -173,7 +172,7 @@ def test_a_forked_child_may_write_and_its_parent_sees_it(copied):
 
 
 def searched(index: ColIndex, snapshot: Any, recall: float) -> list[list[Any]]:
-    found: list[QueryResult] = index._engine.search(snapshot, QUERIES, Request(10, None, recall, 2))
+    found: list[QueryResult] = index._engine.rank(snapshot, QUERIES, 10, recall=recall)
     return [[one.ranking.doc_nos.tolist(), one.ranking.scores.tobytes().hex()] for one in found]
 
 
