@@ -10,20 +10,15 @@ endif
 PIP_ARGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
-# Fast tests of every room: a minute of two cores together; CONTRIBUTING.md says what belongs here.
-QUICK := tests/test_layers.py tests/test_pages.py tests/test_index.py \
-	tests/codec tests/formats tests/golden tests/query tests/scoring tests/cli tests/evaluation tests/integrations \
-	$(addprefix tests/store/test_, check.py filter.py filter_docs.py lock.py opening.py purge.py release.py) \
-	$(addprefix tests/prefilter/test_, calibration.py fit.py sampling.py) \
-	tests/ingest $(addprefix tests/encoders/test_, packing.py wrapped.py) \
-	tests/kernels/test_reference.py tests/kernels/layout tests/kernels/prefilter \
-	tests/kernels/runtime/test_threads.py tests/kernels/compiled tests/kernels/gpu \
-	$(addprefix tests/kernels/scoring/test_, codes.py floats.py ordering.py stop_rule.py) \
-	$(addprefix tests/benchmarks/test_, claims.py protocol.py result.py)
-# The slowest tests among these; `make test` has them.
-NOT_QUICK := $(addprefix tests/kernels/, \
-	layout/test_quantize.py::test_codes_are_the_same_without_this_cpus_instructions \
-	scoring/test_codes.py::test_documents_of_several_segments_score_as_in_their_own)
+# `make quick` leaves these out: folders, files or single tests that take more than two seconds, or load a model.
+SLOW := examples/ torture/ test_index_texts.py prefilter/test_bad_input.py prefilter/test_contract.py prefilter/test_learned.py \
+	$(addprefix store/test_, bulk.py compaction.py) \
+	$(addprefix encoders/test_, checkpoint.py embedded.py packed_bert.py sentence_transformer.py) \
+	$(addprefix benchmarks/test_, calibration.py contest.py corpora.py durability.py kernels.py lexical.py pareto.py \
+		smoke.py workloads.py) \
+	kernels/runtime/test_cold_start.py kernels/runtime/test_tiers.py kernels/scoring/test_guard_pages.py \
+	kernels/layout/test_quantize.py::test_codes_are_the_same_without_this_cpus_instructions \
+	kernels/scoring/test_codes.py::test_documents_of_several_segments_score_as_in_their_own
 
 .PHONY: demo demo-large quick lint format types test test-kernels test-system torture docs clean
 
@@ -55,7 +50,7 @@ types: $(VENV)/installed
 
 # At most 90 seconds on two cores.
 quick: lint types
-	$(BIN)/python -m pytest -q -n 2 -m "not system" $(addprefix --deselect=, $(NOT_QUICK)) $(QUICK)
+	$(BIN)/python -m pytest -q -n 2 -m "not system" $(addprefix --deselect=tests/, $(SLOW))
 
 test: lint types
 	$(BIN)/python -m pytest -n 2 -m "not system"
