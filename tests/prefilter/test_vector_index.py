@@ -104,7 +104,7 @@ def test_a_sample_says_how_good_documents_must_be(share: float) -> None:
     n_found = []
     for query in rng.standard_normal((30, N_DIMS), np.float32):
         query[0] += 4
-        rows, _ = index._found(query[: coarse_dims(N_DIMS)], 500, among)
+        rows, _ = index._coarse_search(query[: coarse_dims(N_DIMS)], 500, among)
         assert among is None or among[rows].all()
         n_found.append(len(rows))
         rows, _ = index.search(query, 500, among)

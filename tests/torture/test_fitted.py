@@ -20,8 +20,8 @@ from colsearch.query.engine import QueryResult
 from colsearch.types import F32, Hits
 from tests.support.children import run_in_child
 from tests.support.clusters import cluster_documents, draw_kinds, draw_queries
+from tests.support.memory import address_space_bytes
 from tests.support.prefilters import use_small_prefilters
-from tests.torture.test_damage import _address_space_bytes
 
 # 200,000 tokens: as few as a prefilter is fitted for without being told to.
 DIM, N_DOCS, N_LATER = 128, 4_000, 30
@@ -329,7 +329,7 @@ def test_a_k_beyond_all_documents_gives_all_of_them_soon(fitted, k):
         def use() -> float:
             start = time.process_time()
             _, hard = resource.getrlimit(resource.RLIMIT_AS)
-            resource.setrlimit(resource.RLIMIT_AS, (_address_space_bytes() + (512 << 20), hard))
+            resource.setrlimit(resource.RLIMIT_AS, (address_space_bytes() + (512 << 20), hard))
             found = index.search(QUERIES[0], k=k)
             assert [(hit.id, hit.score) for hit in found] == [(hit.id, hit.score) for hit in best]
             assert len(index.search(QUERIES[0], k=k, group_by="owner")) == len(best)

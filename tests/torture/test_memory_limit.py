@@ -12,7 +12,7 @@ from colsearch import ColIndex
 from colsearch.errors import ColsearchError, StorageError
 from tests.support import world
 from tests.support.children import run_in_child
-from tests.torture.test_damage import _address_space_bytes
+from tests.support.memory import address_space_bytes
 
 N_DOCS = 150
 # Up to where everything fits: 150 documents of 2,000 tokens are 19 MB as floats.
@@ -45,7 +45,7 @@ def test_too_little_memory_is_a_typed_error_and_the_next_call_works(scratch, nam
             world.put(index, {"warm": 1})
             index.search(world.QUERY)
             soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-            resource.setrlimit(resource.RLIMIT_AS, (_address_space_bytes() + room_bytes, hard))
+            resource.setrlimit(resource.RLIMIT_AS, (address_space_bytes() + room_bytes, hard))
             try:
                 CALLS[name](index)
                 end = "done"

@@ -14,8 +14,8 @@ from colsearch import ColIndex
 from colsearch.errors import DuplicateIdError, UnknownIdError
 from colsearch.store.snapshot import Snapshot
 from tests.support import ptrace, world
-from tests.torture.conftest import MEMORY
-from tests.torture.test_kill import killed_at
+from tests.support.memory import MEMORY_FOLDER
+from tests.support.stages import killed_at
 
 IDS: list[str | int] = ["a", "b", "c", 1, "1", 2, "long " * 20, "é😀"]
 ids = st.lists(st.sampled_from(IDS), min_size=1, max_size=4, unique=True)
@@ -27,7 +27,7 @@ class IndexAgainstADict(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="colsearch-stateful-", dir=MEMORY))
+        self.folder = Path(tempfile.mkdtemp(prefix="colsearch-stateful-", dir=MEMORY_FOLDER))
         self.path = self.folder / "index"
         self.state: world.State = {}
         self.held: list[tuple[ColIndex, Snapshot, world.State]] = []
