@@ -9,7 +9,7 @@ from benchmarks.workload import Workload
 
 if TYPE_CHECKING:
     from colsearch import ColIndex
-    from colsearch.codec.encoded import EncodedTokens
+    from colsearch.codec.rotated import EncodedTokens
 
 
 def build_index(

@@ -1,4 +1,4 @@
-"""The few types that cross module borders."""
+"""The types that several folders share."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -18,14 +18,15 @@ Metadata: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class TokenVectors:
-    """Token vectors of several texts end to end: the one ragged type, never a padded array.
+    """Token vectors of several texts, end to end: the library's only ragged type, never a padded array.
 
     Attributes:
         vectors: (n_tokens, dim) float32.
         doclens: (n_texts,) int64, tokens per text; 0 for a text without tokens.
         spans: (n_tokens, 2) int32, start and end of each token in its text, in characters;
-            None when the encoder cannot tell.
-        n_truncated: (n_texts,) int64, tokens cut from each text by the encoder's length limit.
+            None if the encoder does not know them.
+        n_truncated: (n_texts,) int64, tokens that the encoder's length limit cut from each text;
+            None if it does not count them.
     """
 
     vectors: F32
@@ -43,7 +44,7 @@ class TokenVectors:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One stored or to-be-stored document; text is None for vectors-only documents."""
+    """A document that is stored or will be; text is None for documents that have vectors only."""
 
     id: DocId
     text: str | None = None
@@ -52,7 +53,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One result of a search: its score is MaxSim over the stored codes."""
+    """One result of a search; its score is MaxSim over the stored codes."""
 
     id: DocId
     score: float
@@ -62,14 +63,14 @@ class Hit:
 
 @dataclass(slots=True)
 class Profile:
-    """What one search did.
+    """The work of one search.
 
     Attributes:
-        n_candidates: documents that were scored for a place among the hits.
-        n_scored: scores computed; those of the best candidates are computed twice, coarse and fine.
-        n_tokens_scored: document tokens in these.
-        bytes_read: of codes.
-        stage_ms: wall milliseconds per stage; queries that were encoded or scanned together show their sum.
+        n_candidates: documents that were scored.
+        n_scored: scores computed; the best candidates are scored twice, first coarsely and then finely.
+        n_tokens_scored: document tokens that these scores were computed over.
+        bytes_read: bytes of token codes that were read.
+        stage_ms: wall milliseconds per stage; queries encoded or scanned together all show the sum of theirs.
     """
 
     n_candidates: int = 0
@@ -79,7 +80,7 @@ class Profile:
     stage_ms: dict[str, float] = field(default_factory=dict)
 
     def copy(self) -> "Profile":
-        """One of its own, for each query of a batch."""
+        """A profile that one query of a batch can change without changing the others'."""
         return replace(self, stage_ms=dict(self.stage_ms))
 
 

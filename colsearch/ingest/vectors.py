@@ -1,29 +1,50 @@
 """Token vectors that a caller hands over, checked once: shape, dtype and numbers."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from colsearch.errors import ShapeError, VectorError
 from colsearch.types import F32, TokenVectors
 
+# Kinds of NumPy dtypes that hold real numbers: floats, integers, and V, which is what JAX's bfloat16 (ml_dtypes) has.
+_NUMBER_KINDS = "fiuV"
 
-def token_array(vectors: object, dim: int, *, where: str) -> F32:
-    """(n_tokens, dim) float32, C-contiguous, from an array, a tensor on any device, or nested lists.
 
-    Its numbers are not looked at; `check_rows` does that.
+def as_float32(vectors: Any) -> F32:
+    """The numbers as a C-contiguous float32 array of the same shape, copied only if that is needed.
+
     Args:
-        where: names the array in an error.
-    Raises: ShapeError.
+        vectors: a NumPy array, a nested list, or a torch tensor on any device, in any precision.
+    Raises: ShapeError: for a ragged list, or entries that are not real numbers.
     """
     if hasattr(vectors, "detach"):
         vectors = vectors.detach().to("cpu").float().numpy()
     try:
         array = np.asarray(vectors)
     except ValueError:
-        raise ShapeError(
-            f"{where}: token vectors are one (n_tokens, {dim}) array, not a ragged list"
-        ) from None
+        raise ShapeError("token vectors are one array, not a ragged list") from None
+    try:
+        if array.dtype.kind in _NUMBER_KINDS:
+            return np.asarray(array, dtype=np.float32, order="C")
+    except (TypeError, ValueError):
+        pass
+    raise ShapeError(f"token vectors are numbers, not {array.dtype}")
+
+
+def token_array(vectors: object, dim: int, *, where: str) -> F32:
+    """(n_tokens, dim) float32, C-contiguous; `check_rows` looks at its numbers.
+
+    Args:
+        vectors: as `as_float32` takes them; an empty list is a document without tokens.
+        where: names the array in an error.
+    Raises: ShapeError.
+    """
+    try:
+        array = as_float32(vectors)
+    except ShapeError as error:
+        raise ShapeError(f"{where}: {error}") from None
     if array.ndim == 2 and array.shape[0] == 0:
         return np.empty((0, dim), np.float32)
     if array.ndim != 2 or array.shape[1] != dim:
@@ -31,9 +52,7 @@ def token_array(vectors: object, dim: int, *, where: str) -> F32:
             f"{where}: token vectors have shape {array.shape}, the index wants (n_tokens, {dim}); "
             "was it built with another encoder?"
         )
-    if array.dtype.kind not in "fiu":
-        raise ShapeError(f"{where}: token vectors are numbers, not {array.dtype}")
-    return np.ascontiguousarray(array, dtype=np.float32)
+    return array
 
 
 def check_rows(batch: Sequence[F32], vectors: F32, *, where: Callable[[int], str]) -> None:

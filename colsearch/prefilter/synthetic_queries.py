@@ -15,8 +15,7 @@ from typing import Protocol
 import numpy as np
 
 import colsearch_kernels as kernels
-from colsearch.codec.encoded import EncodedTokens
-from colsearch.codec.rotated import RotatedCodec
+from colsearch.codec.rotated import EncodedTokens, RotatedCodec
 from colsearch.prefilter.sampling import gather, sample_documents
 from colsearch.prefilter.settings import PrefilterSettings
 from colsearch.scoring.scorer import Scorer

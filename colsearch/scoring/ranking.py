@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import colsearch_kernels as kernels
+from colsearch.scoring.recall import recall_of_scores
 from colsearch.types import F32, I64
 
 
@@ -50,6 +51,4 @@ class Ranking:
 
     def recall(self, exact: Ranking) -> float:
         """The share of an exact ranking that is here; documents of equal score are as good as each other."""
-        if not len(exact.scores):
-            return 1.0
-        return float(min((self.scores >= exact.scores[-1]).sum(), len(exact.scores)) / len(exact.scores))
+        return recall_of_scores(self.scores, exact.scores)

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 import colsearch_kernels as kernels
-from colsearch.codec.encoded import EncodedTokens
-from colsearch.codec.rotated import RotatedCodec
+from colsearch.codec.rotated import EncodedTokens, RotatedCodec
 from colsearch.prefilter import synthetic_queries
 from colsearch.prefilter.synthetic_queries import paraphrase_queries, token_span_queries
 from colsearch.types import F32

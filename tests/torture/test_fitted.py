@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from colsearch import ColIndex
-from colsearch.codec.encoded import EncodedTokens
+from colsearch.codec.rotated import EncodedTokens
 from colsearch.query.engine import QueryResult
 from colsearch.types import F32, Hits
 from tests.support.children import run_in_child

@@ -22,7 +22,8 @@ import pytest
 from colsearch import ColIndex
 from colsearch.encoders.checkpoint import check_checkpoint
 from colsearch.errors import ColsearchError, DocumentError, EncoderError, ShapeError
-from colsearch.formats.documents import Skipped, read_documents, read_queries
+from colsearch.formats.documents import Skipped, read_documents
+from colsearch.formats.queries import read_queries
 from colsearch.formats.trec import read_qrels, read_run
 from colsearch.store.check import check_folder
 from colsearch.store.repair import repair_folder
