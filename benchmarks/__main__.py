@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-# Before NumPy loads: BLAS threads spin against each other, and CPU time would count it.
+# Set before NumPy loads: idle BLAS threads spin, and CPU time would include that.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
-    listing = commands.add_parser("list", help="every figure, its claim and how long it takes")
+    listing = commands.add_parser("list", help="print every figure, its claim and its duration")
     listing.set_defaults(command=list_figures)
 
     run = commands.add_parser("run", help="measure figures and write one result file each")
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--threads", type=int, default=1)
     run.add_argument("--seed", type=int, default=0)
     run.add_argument("--engines", default="", help="comma-separated; all by default")
-    run.add_argument("--data", type=Path, help="a folder in BEIR format of your own")
+    run.add_argument("--data", type=Path, help="your own collection: a folder in BEIR format")
     run.add_argument("--home", type=Path, default=DEFAULT_HOME, help="vectors, indexes, environments")
     run.add_argument("--results", type=Path, default=RESULTS, help="where the result files go")
     run.set_defaults(command=run_figures)
@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     )
     rendering.set_defaults(command=lambda options: render(check=options.check))
 
-    comparing = commands.add_parser("compare", help="two folders or files of results, row by row")
+    comparing = commands.add_parser("compare", help="compare two folders or files of results, row by row")
     comparing.add_argument("old", type=Path)
     comparing.add_argument("new", type=Path, nargs="?", default=RESULTS)
     comparing.set_defaults(command=lambda options: compare(options.old, options.new))
@@ -65,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def manage_peers(options: argparse.Namespace) -> int:
-    """Lists or installs; one that cannot be installed is named with the reason, and the others go on."""
+    """List or install peers; if one cannot be installed, print why and go on with the others."""
     n_failed = 0
     for name in options.names or environments():
         try:
@@ -91,7 +91,7 @@ def run_figures(options: argparse.Namespace) -> None:
         if name not in figures:
             raise ResultError(f"no figure {name!r}; there are {', '.join(figures)}")
     if options.smoke and options.results == RESULTS:
-        raise ResultError("--smoke measures nothing, so it needs --results FOLDER elsewhere")
+        raise ResultError("--smoke measures nothing, so give --results FOLDER for its results")
     for name in names:
         print(f"{name}: {run_one(figures[name], options)}")
 

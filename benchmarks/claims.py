@@ -1,4 +1,4 @@
-"""Numbers in a page's prose that look measured must name the result they come from."""
+"""Finds numbers in a page's prose that look measured but do not link a result file."""
 
 import re
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ RESULT = re.compile(r"\]\(([^)]*benchmarks/results/[\w-]+\.json|results/[\w-]+\.
 
 
 def unbacked(page: Path) -> Iterator[str]:
-    """Each paragraph of prose with a measured-looking number and no link to an existing result."""
+    """Yield each paragraph of prose that has a measured-looking number but no link to an existing result."""
     text = FENCE.sub("", BLOCK.sub("", page.read_text(encoding="utf-8")))
     for paragraph in re.split(r"\n\s*\n", text):
         if not MEASURED.search(paragraph):

@@ -1,4 +1,4 @@
-"""Two sets of results side by side: which figures moved, row by row."""
+"""Compares two sets of results row by row and prints the numbers that differ."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.render import markdown_table
 from benchmarks.result import ResultError, Row
 
-# A shared machine's timings wander by this much between runs of the same code.
+# On a shared machine, timings of the same code vary by this share between runs.
 NOISE = 0.05
 
 
@@ -24,7 +24,10 @@ def compare(old: Path, new: Path) -> int:
 
 
 def changes(before: list[Row], after: list[Row]) -> Iterator[Row]:
-    """Rows are the same setting when all that is not a measured number is equal."""
+    """Yield each number that differs by more than the noise.
+
+    Two rows are the same setting if everything but their measured numbers is equal.
+    """
     by_setting = {_setting(row): row for row in before}
     for row in after:
         earlier = by_setting.get(_setting(row))
@@ -45,11 +48,11 @@ def changes(before: list[Row], after: list[Row]) -> Iterator[Row]:
 
 
 def _setting(row: Row) -> tuple[tuple[str, str], ...]:
-    return tuple((key, json.dumps(value, sort_keys=True)) for key, value in row.items() if _names(value))
+    return tuple((key, json.dumps(value, sort_keys=True)) for key, value in row.items() if _is_setting(value))
 
 
-def _names(value: Any) -> bool:
-    """Measured numbers are floats; names, sizes and knobs are not."""
+def _is_setting(value: Any) -> bool:
+    """Whether a value belongs to the setting: measured numbers are floats, names, sizes and knobs are not."""
     return isinstance(value, str | int | bool | dict) or value is None
 
 
@@ -61,9 +64,10 @@ def _pairs(old: Path, new: Path) -> Iterator[tuple[str, dict[str, Any], dict[str
     )
     if not paths:
         raise ResultError(f"no result files in {old}")
-    for one, other in paths:
-        if other.exists():
-            yield one.stem, json.loads(one.read_text("utf-8")), json.loads(other.read_text("utf-8"))
+    for old_path, new_path in paths:
+        if new_path.exists():
+            before, after = (json.loads(path.read_text("utf-8")) for path in (old_path, new_path))
+            yield old_path.stem, before, after
 
 
 def _warn_when_unlike(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:

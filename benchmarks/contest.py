@@ -1,4 +1,4 @@
-"""Engines side by side over one workload: same vectors, same queries, same k, same number of threads."""
+"""Runs engines side by side on one workload: same vectors, same queries, same k, same number of threads."""
 
 import hashlib
 import json
@@ -20,19 +20,20 @@ from benchmarks.result import Row
 from benchmarks.workload import Workload
 
 OURS = "colsearch"
-# Ours takes seconds. Generous, since it is wall time and the machine may be busy; who takes longer is reported so.
+# Our build takes seconds. The limit is generous, because it is wall time and the machine may be busy.
+# An engine that takes longer is reported as skipped.
 BUILD_LIMIT_S = 7_200
 
 
 @dataclass(frozen=True, slots=True)
 class Entrant:
-    """One engine as it is built, with the knobs that are turned at search time.
+    """One engine with its build settings and its search settings ("knobs").
 
     Attributes:
         adapter: file in engines/; the name may differ when one engine is built in several ways.
-        knobs: one measured setting each; {} is the engine's default and always among them.
-        exact: every score must be the reference's.
-        n_queries: for an engine too slow for all of them, how many of the first ones it answers.
+        knobs: search settings, each measured by itself; {} is the engine's default and always included.
+        exact: whether every score must equal the reference's.
+        n_queries: an engine that is too slow for all queries answers this many of the first ones.
     """
 
     name: str
@@ -49,7 +50,7 @@ class Entrant:
 
 @dataclass
 class Contest:
-    """Opens every entrant's index, in a process each, and lets them answer in turns."""
+    """Opens every entrant's index in a process of its own and lets the entrants answer in turns."""
 
     workload: Workload
     entrants: Sequence[Entrant]
@@ -59,7 +60,7 @@ class Contest:
     skipped: list[Row] = field(default_factory=list)
 
     def run(self, *, k: int, n_queries: int, seed: int) -> list[Row]:
-        """One row per entrant and knobs: recall with its interval, times, memory, bytes, build."""
+        """One row per entrant and knobs: recall with its interval, times, memory, bytes, build cost."""
         reference = Reference(self.workload.folder, n_queries=n_queries)
         with ExitStack() as stack:
             seats = {seat.label: seat for seat in self._seats(stack)}
@@ -74,7 +75,7 @@ class Contest:
                 except WrongAnswerError as error:
                     if entrant.adapter == OURS:
                         raise
-                    # What a peer gets wrong is a finding about it, and no time of it counts.
+                    # A peer's wrong answer is a finding about it, and none of its times count.
                     raise EngineError(f"wrong answer: {error}") from error
                 answers[label][query] = answer["ids"]
 
@@ -101,7 +102,7 @@ class Contest:
         return row
 
     def _judged(self, answers: Mapping[int, list[int]]) -> Row:
-        """nDCG@10 where the workload has judgements; recall of MaxSim says nothing of relevance."""
+        """nDCG@10 if the workload has judgements; recall of MaxSim says nothing about relevance."""
         path = self.workload.folder / "qrels.json"
         if not path.exists():
             return {}
@@ -127,7 +128,7 @@ class Contest:
 
 @dataclass(frozen=True)
 class Seat:
-    """One entrant with one setting of its knobs."""
+    """One entrant with one setting of its knobs, and the process that answers for it."""
 
     entrant: Entrant
     knobs: dict[str, Any]
@@ -168,7 +169,7 @@ class Seat:
 
 
 def version_of(adapter: str, versions: Mapping[str, str]) -> str:
-    """Of the peer's own package; a peer's environment lists it by name."""
+    """The version of the peer's own package, which the peer's environment lists by name."""
     environment = environments().get(adapter)
     names = [requirement.split("==")[0] for requirement in environment.packages] if environment else []
     named = next(
@@ -182,7 +183,7 @@ def open_engine(entrant: Entrant, workload: Workload, home: Path, n_threads: int
 
 
 def index_folder(entrant: Entrant, workload: Workload, home: Path) -> Path:
-    """A changed adapter makes another index, since what was built before may be another thing."""
+    """The folder of an index; a changed adapter gets another folder, since it may build another index."""
     source = (HERE / "engines" / f"{entrant.adapter}.py").read_text(encoding="utf-8")
     settings = json.dumps([source, entrant.build], sort_keys=True)
     digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
@@ -192,11 +193,11 @@ def index_folder(entrant: Entrant, workload: Workload, home: Path) -> Path:
 def build(
     entrant: Entrant, workload: Workload, home: Path, *, n_threads: int, again: bool = False
 ) -> dict[str, Any]:
-    """What building cost; an index built before with the same versions is kept unless `again`."""
+    """Build an index and return the cost. An index with the same versions is kept unless `again`."""
     folder = index_folder(entrant, workload, home)
     record = folder.with_suffix(".json")
     with open_engine(entrant, workload, home, n_threads) as process:
-        # Our own engine changes with every commit, a peer only with its version.
+        # Our engine changes with every commit, so its index is never kept. A peer changes with its version.
         if record.exists() and not again and not entrant.adapter.startswith("colsearch"):
             stored: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
             if stored["versions"] == process.versions:
@@ -210,10 +211,11 @@ def build(
 
 
 def cost_at_recall(curve: Sequence[Row], recall: float, *, measure: str = "recall@10") -> float | None:
-    """Cheapest cost of an engine at a recall, read off its own curve between two of its settings.
+    """The lowest cost of an engine at a recall, interpolated between two of its own settings.
 
-    Only settings that no other setting beats on both sides are on the curve; between two of them the cost
-    is interpolated in its logarithm. None beyond the best recall that the engine reached.
+    Only settings that no other setting beats in both recall and cost are used. Between two of them the
+    logarithm of the cost is interpolated linearly.
+    Returns: None beyond the best recall that the engine reached.
     """
     points = frontier(curve, measure=measure)
     better = [point for point in points if point[0] >= recall]
@@ -229,7 +231,7 @@ def cost_at_recall(curve: Sequence[Row], recall: float, *, measure: str = "recal
 
 
 def frontier(curve: Sequence[Row], *, measure: str = "recall@10") -> list[tuple[float, float]]:
-    """(recall, CPU milliseconds) of the settings worth choosing, by rising recall and cost."""
+    """(recall, CPU milliseconds) of the settings that no other beats in both, by rising recall and cost."""
     points: list[tuple[float, float]] = []
     for recall, cost in sorted(
         ((row[measure], row["cpu_median_ms"]) for row in curve), key=lambda p: (-p[0], p[1])

@@ -1,4 +1,4 @@
-"""The other side of `worker.py`: an engine in a process of its own, so that its crash is a finding."""
+"""Starts `worker.py` and talks to it: an engine in a process of its own, so that we can report its crash."""
 
 import json
 import os
@@ -22,7 +22,7 @@ REPLY_LIMIT_S = 300.0
 
 
 class EngineError(ContestantFailedError):
-    """An engine could not do what was asked, or its process died; the message is reported as it is."""
+    """An engine failed at a request, or its process died. The message is reported unchanged."""
 
 
 class EngineProcess:
@@ -55,7 +55,10 @@ class EngineProcess:
         self.close()
 
     def ask(self, operation: str, limit_s: float = REPLY_LIMIT_S, **arguments: Any) -> dict[str, Any]:
-        """Raises: EngineError: with the engine's own words, the signal that ended its process, or its slowness."""
+        """Send a request and return the reply.
+
+        Raises: EngineError: with the engine's own message, the signal that ended it, or the time limit.
+        """
         if self.process.stdin is None or self.process.poll() is not None:
             raise self._death()
         try:

@@ -1,6 +1,7 @@
-"""An environment of its own for every peer: `python -m benchmarks peers install NAME`.
+"""Gives every peer a Python environment of its own: `python -m benchmarks peers install NAME`.
 
-Their pins exclude each other (two exact torch versions, two sentence-transformers), so none shares ours.
+The peers' pins exclude each other (two exact torch versions, two sentence-transformers), so no peer shares
+our environment.
 An engine that is not listed in configs/environments.json runs in the interpreter that runs the suite.
 """
 
@@ -18,17 +19,17 @@ LISTED = HERE / "configs" / "environments.json"
 
 
 class NotInstalledError(RuntimeError):
-    """A peer whose environment is missing; the message says how to make it, or why it cannot be made."""
+    """A peer's environment is missing. The message says how to make it, or why it cannot be made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What an engine needs.
+    """The requirements of an engine.
 
     Attributes:
         packages: requirements from the public index.
-        gigabytes: disk it takes, checked before anything is downloaded.
-        debian: release whose Python and C library it needs, newer than many machines have.
+        gigabytes: free disk space that it needs, checked before anything is downloaded.
+        debian: release whose Python and C library it needs, because many machines have older ones.
         python: version of that release's Python.
     """
 
@@ -48,13 +49,13 @@ def environments() -> dict[str, Environment]:
 
 
 def command_for(engine: str, home: Path) -> tuple[list[str], dict[str, str]]:
-    """(command of the engine's Python, further environment variables).
+    """The command of the engine's Python, and further environment variables.
 
-    Raises: NotInstalledError
+    Raises: NotInstalledError: if its environment is missing.
     """
     environment = environments().get(engine)
     if environment is None:
-        # A checkout that is not installed must import ours as well.
+        # colsearch may be imported from a checkout without being installed.
         ours = [str(HERE.parent), str(HERE.parent / "kernels"), os.environ.get("PYTHONPATH", "")]
         return [sys.executable], {"PYTHONPATH": os.pathsep.join(filter(None, ours))}
     folder = home / "peers" / engine
@@ -66,7 +67,10 @@ def command_for(engine: str, home: Path) -> tuple[list[str], dict[str, str]]:
 
 
 def install(name: str, home: Path) -> None:
-    """Raises: NotInstalledError: with the reason, when this machine cannot have it."""
+    """Make the environment of a peer.
+
+    Raises: NotInstalledError: with the reason, if this machine cannot have it.
+    """
     environment = environments().get(name)
     if environment is None:
         raise NotInstalledError(f"no peer {name!r}; there are {', '.join(environments())}")
@@ -90,14 +94,14 @@ def _install_with_venv(environment: Environment, folder: Path) -> None:
 
 
 def _install_with_debian(environment: Environment, folder: Path) -> None:
-    """The release's Python runs through its own loader beside the host's C library: no chroot, no mounts."""
+    """Install with a Debian root. Its Python runs through the root's own loader, without chroot or mounts."""
     if not shutil.which("debootstrap"):
         raise NotInstalledError(
             f"{environment.name} needs Debian {environment.debian}'s C library: install debootstrap"
         )
     root = folder / str(environment.debian)
     if not (root / "usr" / "bin" / f"python{environment.python}").exists():
-        # Making the root takes superuser rights; running it does not.
+        # Making the root needs superuser rights; running its Python does not.
         _run(["debootstrap", "--variant=minbase", "--include=python3", str(environment.debian), str(root)])
     platforms = (f"manylinux_2_{minor}_{os.uname().machine}" for minor in (17, 27, 28, 34, 39))
     _run(

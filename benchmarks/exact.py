@@ -1,4 +1,4 @@
-"""The reference every engine is held against: exact float32 MaxSim by brute force."""
+"""The reference that every engine is compared with: exact float32 MaxSim by brute force."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,16 +16,16 @@ BLOCK_TOKENS = 1_024
 
 
 class WrongAnswerError(AssertionError):
-    """An engine answered something that no approximation excuses."""
+    """An engine gave an answer that is wrong even for an approximate search."""
 
 
 class Reference:
-    """Exact best documents of every query, and how an answer compares with them."""
+    """The exact best documents of every query, with checks and recall of an answer."""
 
     def __init__(self, folder: Path, *, n_queries: int | None = None) -> None:
         path = folder / "exact.npz"
         if n_queries is not None and not path.exists():
-            # Of thousands of queries a figure may ask a few, and each costs a scan in float32.
+            # A figure may use a few of thousands of queries, and each query costs a scan in float32.
             path = folder / f"exact-{n_queries}.npz"
         if not path.exists():
             whole = read_workload(folder)
@@ -38,14 +38,17 @@ class Reference:
         self._by_id = [dict(zip(ids.tolist(), s.tolist())) for ids, s in zip(self.ids, self.scores)]
 
     def recall(self, query: int, ids: list[int], k: int) -> float:
-        """Recall@k against exact, ties counted as equal; within float16 rounding of a tie is a tie."""
-        known, worst = self._by_id[query], float("-inf")
-        found = [known.get(document, worst) for document in ids[:k]]
-        return recall_with_ties(found, self.scores[query, :k].tolist(), tolerance=1e-4)
+        """Recall@k against exact search; scores that differ by float16 rounding count as tied."""
+        scores_by_id, worst = self._by_id[query], float("-inf")
+        found_scores = [scores_by_id.get(document, worst) for document in ids[:k]]
+        return recall_with_ties(found_scores, self.scores[query, :k].tolist(), tolerance=1e-4)
 
     def check(self, query: int, ids: list[int], scores: list[float], *, n_docs: int, exact: bool) -> None:
-        """Raises: WrongAnswerError: for ids that repeat or do not exist, scores out of order or not finite,
-        and from an engine that claims to be exact, any score that is not the reference's."""
+        """Check one answer.
+
+        Raises: WrongAnswerError: for ids that repeat or do not exist, and for scores that are not finite or
+            out of order. For an exact engine, also for a score that is not the reference's.
+        """
         if len(set(ids)) != len(ids) or any(not 0 <= document < n_docs for document in ids):
             raise WrongAnswerError(f"query {query}: ids repeat or do not exist: {ids[:10]}")
         values = np.asarray(scores)
@@ -67,7 +70,7 @@ def exact_best(workload: Workload, *, n_best: int) -> tuple[NDArray[np.int64], N
 
 
 def exact_scores(workload: Workload) -> NDArray[np.float32]:
-    """(n_queries, n_docs) float32, in blocks of whole documents and queries that stay in the cache."""
+    """(n_queries, n_docs) float32, in blocks of whole documents and queries that fit into the cache."""
     offsets = workload.offsets
     scores = np.empty((len(workload.queries), workload.n_docs), np.float32)
     groups = list(_query_groups(workload.queries))
@@ -89,7 +92,7 @@ def exact_scores(workload: Workload) -> NDArray[np.float32]:
 def _query_groups(
     queries: list[NDArray[np.float32]],
 ) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.int64]]]:
-    """(which queries, their tokens as columns (dim, n), where each query starts among the columns)."""
+    """Yield groups: the queries' slice, their tokens as columns (dim, n), and each query's first column."""
     first = 0
     while first < len(queries):
         last, n_tokens = first, 0

@@ -1,4 +1,4 @@
-"""A figure is one file `figure_<name>.py` anywhere under benchmarks/ that defines `FIGURE`."""
+"""The types of a figure: one file `figure_<name>.py` anywhere under benchmarks/ that defines `FIGURE`."""
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
@@ -13,13 +13,13 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line hands to a figure.
+    """The command line's options for a figure.
 
     Attributes:
         home: folder for vectors, indexes and peers' environments; git-ignored.
-        smoke: tiny data and few repetitions: shows that the figure runs, measures nothing.
-        threads: for every engine alike.
-        engines: only these, or all when empty.
+        smoke: use tiny data and few repetitions; this shows that the figure runs and measures nothing.
+        threads: number of threads of every engine.
+        engines: run only these; empty for all.
         data: a folder in BEIR format, for figures that take the user's own collection.
     """
 
@@ -36,7 +36,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a figure hands back; `write_result` adds machine, versions, commit and load."""
+    """The output of a figure; `write_result` adds machine, versions, commit and load."""
 
     rows: Sequence[Row]
     config: Mapping[str, Any]
@@ -49,11 +49,11 @@ class Figure:
     """A claim, and how it is measured and shown.
 
     Attributes:
-        name: of the result file, of the README block and on the command line.
-        claim: one sentence that the result either bears out or refutes.
+        name: names the result file, the README block and the figure on the command line.
+        claim: one sentence that the result either confirms or refutes.
         minutes: rough duration of the full run on two cores.
         table: markdown of the README block; None shows every row.
-        plot: draws an SVG to the given path; None when a table says it all.
+        plot: draws an SVG to the given path; None if the table is enough.
         views: further tables of the same result; a block `NAME/VIEW` shows one.
     """
 

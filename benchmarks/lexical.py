@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 
 def bm25_best(documents: Sequence[str], queries: Sequence[str], depth: int) -> list[list[int]]:
-    """Rows of the best documents of each query, best first: k1 1.2, b .75, Porter stems, any word matches."""
+    """Rows of the best documents of each query, best first.
+
+    BM25 has k1 = 1.2 and b = .75. Words are Porter stems, and a document matches with any word of the query.
+    """
     with sqlite3.connect(":memory:") as database:
         database.execute("CREATE VIRTUAL TABLE texts USING fts5(text, tokenize = 'porter unicode61')")
         database.executemany("INSERT INTO texts(rowid, text) VALUES (?, ?)", enumerate(documents))

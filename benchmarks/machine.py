@@ -1,4 +1,4 @@
-"""What a figure depends on besides the code: processor, versions, commit, load."""
+"""Describes the conditions of a measurement: processor, versions, commit, load."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# Only what a kernel or a peer dispatches on; the full flag list of a modern CPU fills a screen.
+# Only the flags by which a kernel or a peer chooses its code. All flags of a modern CPU would fill a screen.
 FEATURES = (
     *("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_vnni"),
     *("avx512_bf16", "avx512_fp16", "avx_vnni", "amx_int8", "amx_bf16"),
@@ -30,20 +30,20 @@ def describe_machine() -> dict[str, object]:
 
 
 def describe_versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for package in packages:
         try:
-            found[package] = metadata.version(package)
+            versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def commit() -> str:
-    """Hash of the checked-out commit, with `+changes` when tracked files differ from it."""
+    """Hash of the checked-out commit, with `+changes` if tracked files differ from it."""
     try:
         head = _git("rev-parse", "HEAD")
-        # Results being rewritten must not make the next figure of the same run look modified.
+        # A figure rewrites its result file; the next figure of the run must not look modified by that.
         changed = _git("status", "--porcelain", "-uno", "--", ".", ":!benchmarks/results", ":!*.svg")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
@@ -51,12 +51,12 @@ def commit() -> str:
 
 
 def load_average() -> float:
-    """Runnable processes, mean of the last minute."""
+    """Number of runnable processes, averaged over the last minute."""
     return round(os.getloadavg()[0], 2)
 
 
 def warn_when_loaded(load: float, *, n_threads: int) -> bool:
-    """Whether others leave too little of the machine for `n_threads`; warns if so."""
+    """Whether other processes leave too few CPUs for `n_threads`; warns if so."""
     n_cpus = os.cpu_count() or 1
     loaded = load > n_cpus - n_threads + 0.25
     if loaded:

@@ -26,7 +26,7 @@ def quality(run: Run, qrels: Mapping[str, Mapping[str, int]]) -> Row:
 
 
 def per_query_figures(run: Run, qrels: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, float]]:
-    """Measure -> query -> figure; a query without hits counts as zero."""
+    """A mapping from measure to query to value; a query without hits counts as zero."""
     import ir_measures
 
     measures = {ir_measures.parse_measure(text): name for name, text in MEASURES.items()}
@@ -35,7 +35,7 @@ def per_query_figures(run: Run, qrels: Mapping[str, Mapping[str, int]]) -> dict[
         for query, grades in qrels.items()
         for document, grade in grades.items()
     ]
-    # ir_measures sorts by score and breaks ties by id; ranks as scores keep the engine's own order.
+    # ir_measures sorts by score and breaks ties by id. With ranks as scores it keeps the engine's own order.
     scored = [
         ir_measures.ScoredDoc(query, document, float(-rank))
         for query, hits in run.items()

@@ -1,4 +1,4 @@
-"""A `ColIndex` over a workload, for the figures that are about ours alone."""
+"""Builds a `ColIndex` of a workload, for the figures about colsearch alone."""
 
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,6 +9,7 @@ from benchmarks.workload import Workload
 
 if TYPE_CHECKING:
     from colsearch import ColIndex
+    from colsearch.codec.rotated import EncodedTokens
 
 
 def build_index(
@@ -21,11 +22,11 @@ def build_index(
     metadata: Iterable[Mapping[str, Any]] | None = None,
     with_encoder: bool = False,
 ) -> "ColIndex":
-    """A new index in `folder`, whatever lay there; document ids are row numbers of the workload.
+    """Build a new index in `folder` and delete anything there before. Document ids are rows of the workload.
 
     Args:
-        with_encoder: an index of the embedded encoder, which made the vectors, so that texts can be asked;
-            else an index of vectors.
+        with_encoder: build an index with the embedded encoder, which made the vectors, so that queries can be
+            texts; otherwise an index of vectors.
     """
     from colsearch import ColIndex
 
@@ -37,6 +38,11 @@ def build_index(
     index.compact()
     index.optimize()
     return index
+
+
+def bytes_of_planes(encoded: "EncodedTokens") -> list[int]:
+    """Bytes per token of each plane with its widths; scans keep the first in memory, the disk has all."""
+    return [plane.shape[1] + width.itemsize for plane, width in zip(encoded.planes, encoded.widths)]
 
 
 def hit_ids(hits: Iterable[Any]) -> list[int]:

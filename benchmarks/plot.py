@@ -1,15 +1,15 @@
-"""SVG plots that are the same bytes for the same figures, and readable on light and dark pages."""
+"""Draws SVG plots: the same bytes for the same figures, readable on light and dark pages."""
 
 from pathlib import Path
 from typing import Any
 
 
 def new_axes(n: int, *, width: float = 5.5, height: float = 4.0) -> tuple[Any, list[Any]]:
-    """A figure with n axes, two a row."""
+    """A figure with n axes, two per row."""
     import matplotlib as mpl
 
     mpl.use("svg")
-    # Fixed salt and text as text: otherwise every rendering changes the file.
+    # A fixed salt, and text stored as text: without them every rendering would change the file.
     mpl.rcParams.update(
         {"svg.hashsalt": "colsearch", "svg.fonttype": "none", "axes.grid": True, "grid.alpha": 0.3}
     )

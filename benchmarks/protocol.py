@@ -1,7 +1,7 @@
-"""How anything is timed here: interleaved, checked first, CPU and wall time, ratios of pairs.
+"""The timing protocol: interleaved calls, checked answers, CPU and wall time, ratios of pairs.
 
-A shared machine drifts by more than the differences that matter, so contestants take turns query by
-query in random order, and are compared by the median of the ratios of neighbouring measurements.
+The speed of a shared machine drifts by more than the differences that matter. So contestants take turns
+query by query in random order, and are compared by the median of the ratios of neighbouring measurements.
 """
 
 import random
@@ -18,7 +18,7 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True)
 class Timed(Generic[Answer]):
-    """One call: what it answered, and what it cost in milliseconds."""
+    """One call: its answer and its cost in milliseconds."""
 
     answer: Answer
     wall_ms: float
@@ -26,7 +26,7 @@ class Timed(Generic[Answer]):
 
 
 class ContestantFailedError(RuntimeError):
-    """A contestant cannot go on; the others can, and its words are reported."""
+    """A contestant cannot continue. The others can; the message is reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Interval:
 
 
 def timed(call: Callable[[], Answer]) -> Timed[Answer]:
-    """CPU time is the whole process's, so work handed to other threads counts."""
+    """Time one call. CPU time is that of the whole process, so the work of other threads counts."""
     cpu, wall = time.process_time(), time.perf_counter()
     answer = call()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
@@ -75,21 +75,21 @@ def interleave(
     failures: dict[str, str] | None = None,
     limits: Mapping[str, int] | None = None,
 ) -> dict[str, Times]:
-    """Call number i of every contestant, in random order, then number i + 1; each answer is checked.
+    """Make call i of every contestant, in random order, then call i + 1; check each answer.
 
     Args:
-        check: raises when contestant's answer to call i is wrong; it runs outside the clock, for the
-            warm-up calls too, so that nothing is timed before it has been right. A ContestantFailedError
-            puts out that contestant, anything else ends the contest.
-        failures: filled with what contestants that failed said; without it a failure ends the contest.
-        limits: fewer calls for contestants too slow to make all of them; they make the first ones.
-    Returns: the times of each contestant that lasted.
+        check: raises if a contestant's answer to call i is wrong. It runs outside the timing, and for the
+            warm-up calls too, so every contestant has been right before it is timed. A ContestantFailedError
+            removes that contestant; any other error ends the contest.
+        failures: receives the messages of contestants that failed; without it a failure ends the contest.
+        limits: number of calls of contestants that are too slow for all calls; they make the first ones.
+    Returns: the times of each contestant that did not fail.
     """
-    most = limits or {}
+    n_calls_of = limits or {}
     shuffled = random.Random(seed)
     times: dict[str, list[Timed[Answer]]] = {name: [] for name in contestants}
     for i in [*range(min(n_warmups, n_calls)), *range(n_calls)]:
-        turn = sorted(name for name in times if i < most.get(name, n_calls))
+        turn = sorted(name for name in times if i < n_calls_of.get(name, n_calls))
         for name in shuffled.sample(turn, len(turn)):
             try:
                 done = contestants[name](i)
@@ -119,7 +119,7 @@ def ratio_of_pairs(numerator: ArrayLike, denominator: ArrayLike, *, seed: int = 
 
 
 def mean_interval(values: ArrayLike, *, seed: int = 0) -> Interval:
-    """Mean of per-query figures, with its bootstrap interval over queries."""
+    """Mean of per-query values, with its bootstrap interval over queries."""
     return _bootstrap(np.asarray(values, np.float64), np.mean, seed=seed)
 
 
@@ -139,13 +139,12 @@ def _bootstrap(
 
 
 def recall_with_ties(found: Sequence[float], exact: Sequence[float], *, tolerance: float = 0.0) -> float:
-    """Share of the exact top k that was found, equal scores counted as equal.
+    """Share of the exact top k that was found; a document tied with the k-th counts as found.
 
-    A document tied with the k-th is as right as the k-th itself, so what counts is how many of the
-    found documents have an exact score of at least the k-th best.
+    The number found is the number of documents whose exact score is at least the k-th best.
 
     Args:
-        found: exact scores of the documents that were found, at most k of them count.
+        found: exact scores of the documents that were found; the first k count.
         exact: exact scores of the true top k, best first.
     """
     if not len(exact):
@@ -156,5 +155,5 @@ def recall_with_ties(found: Sequence[float], exact: Sequence[float], *, toleranc
 
 
 def _rounded(value: np.floating | float) -> float:
-    """Four significant digits: more would be noise."""
+    """Round to four significant digits; further digits would be noise."""
     return float(f"{float(value):.4g}")

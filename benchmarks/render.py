@@ -1,6 +1,6 @@
-"""Result files -> marked blocks in the READMEs and SVG plots beside the results.
+"""Renders result files as marked blocks of the pages, and as SVG plots beside the results.
 
-A block is `<!-- benchmarks:NAME -->` ... `<!-- /benchmarks -->`; everything between is rewritten.
+A block is `<!-- benchmarks:NAME -->` ... `<!-- /benchmarks -->`; everything in between is rewritten.
 """
 
 import os.path
@@ -29,7 +29,7 @@ BLOCK = re.compile(
 
 
 def render(*, check: bool = False, pages: Sequence[Path] = PAGES, results: Path = RESULTS) -> int:
-    """Rewrite every block from its result; with `check` only say which page is stale (exit code 1)."""
+    """Rewrite every block from its result; with `check` only print stale pages, and return 1 if any."""
     figures = find_figures()
     stale = []
     for page in pages:
@@ -49,7 +49,10 @@ def render(*, check: bool = False, pages: Sequence[Path] = PAGES, results: Path 
 
 
 def fill(text: str, figures: Mapping[str, Figure], *, page: Path, results: Path = RESULTS) -> str:
-    """Raises: ResultError: for a block whose figure or result does not exist."""
+    """The text with every block filled from its result.
+
+    Raises: ResultError: for a block whose figure or result does not exist.
+    """
 
     def block(match: re.Match[str]) -> str:
         name = match["name"]
@@ -72,32 +75,36 @@ def body(figure: Figure, result: Mapping[str, Any], page: Path, *, view: str | N
     if figure.plot:
         svg = Path(os.path.relpath(RESULTS / f"{figure.name}.svg", page.parent)).as_posix()
         picture = f"![{figure.claim}]({svg})\n\n"
-    # Another view is an extract: what was skipped, and why, stands beside the whole.
-    said = provenance(result) if view is None else source(result) + "\n"
-    return f"\n{picture}{table}\n{said}\n"
+    # A view is an extract of the figure. Skipped engines and reasons are shown with the whole figure only.
+    footer = provenance(result) if view is None else source(result) + "\n"
+    return f"\n{picture}{table}\n{footer}\n"
 
 
 def contents(figures: Mapping[str, Figure], page: Path, results: Path) -> str:
-    """Every figure: what it claims, how to repeat it, where its result is and how long that took."""
+    """A table of all figures: claim, command, result file and duration."""
     rows = []
     for figure in figures.values():
         path = results / f"{figure.name}.json"
         link = Path(os.path.relpath(path, page.parent)).as_posix()
-        done = read_result(figure.name, results) if path.exists() else None
+        result = read_result(figure.name, results) if path.exists() else None
         rows.append(
             {
                 "figure": figure.name,
                 "claim": figure.claim,
                 "command": f"`python -m benchmarks run {figure.name}`",
-                "result": f"[{path.name}]({link})" if done else "not run yet",
-                "duration": f"{done['duration_s'] / 60:.1f} min" if done else f"about {figure.minutes:g} min",
+                "result": f"[{path.name}]({link})" if result else "not run yet",
+                "duration": _minutes(result, figure),
             }
         )
     return markdown_table(rows)
 
 
+def _minutes(result: Mapping[str, Any] | None, figure: Figure) -> str:
+    return f"{result['duration_s'] / 60:.1f} min" if result else f"about {figure.minutes:g} min"
+
+
 def source(result: Mapping[str, Any]) -> str:
-    """What was run, on what."""
+    """The command, the machine and the commit of a result."""
     machine = result["machine"]
     return (
         f"<sub>`{result['command']}`, {result['duration_s']:.0f} s, {result['threads']} thread(s), "
@@ -107,7 +114,7 @@ def source(result: Mapping[str, Any]) -> str:
 
 
 def provenance(result: Mapping[str, Any]) -> str:
-    """`source`, with notes and all that was skipped."""
+    """`source`, followed by the notes and the skipped engines."""
     skipped = "; ".join(
         f"{item['engine']} skipped{' on ' + item['workload'] if 'workload' in item else ''}: {item['why']}"
         for item in result["skipped"]
@@ -117,7 +124,7 @@ def provenance(result: Mapping[str, Any]) -> str:
 
 
 def markdown_table(rows: Sequence[Row], columns: Sequence[str] | Mapping[str, str] | None = None) -> str:
-    """Rows as a markdown table; `columns` picks and (as a mapping key -> title) names them."""
+    """Rows as a markdown table; `columns` selects columns and, as a mapping from key to title, names them."""
     if not rows:
         return "(no rows)\n"
     keys = list(columns) if columns else list(dict.fromkeys(key for row in rows for key in row))

@@ -1,4 +1,4 @@
-"""One run of one figure as a JSON file: the figures, and all that is needed to doubt them."""
+"""Stores one run of one figure as a JSON file: the numbers, and the facts needed to question them."""
 
 import datetime
 import json
@@ -33,7 +33,7 @@ class ResultError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Started before the work, so that load and duration are those of the whole run."""
+    """Records load and start time. Create it before the work, so that they cover the whole run."""
 
     threads: int = 1
     load_before: float = field(default_factory=load_average)
@@ -57,10 +57,10 @@ def write_result(
     """Write `folder/<figure>.json` and return its path.
 
     Args:
-        rows: one measured setting each; keys carry units (`*_ms`, `*_bytes`), and a row with a speed
-            carries a quality too (`recall@10`, `ndcg@10`, `max_abs_error`, `identical`, `checked`).
-        config: the frozen settings that were run.
-        skipped: what could not be run, each {"engine": name, "why": reason}.
+        rows: one per measured setting. Keys end in units (`*_ms`, `*_bytes`). A row with a speed needs a
+            quality too (`recall@10`, `ndcg@10`, `max_abs_error`, `identical`, `checked`).
+        config: the settings of the run.
+        skipped: engines that could not be run, each as {"engine": name, "why": reason}.
     Raises: ResultError: if there are no rows, or a speed stands without a quality.
     """
     for row in rows:
@@ -94,7 +94,10 @@ def write_result(
 
 
 def read_result(figure: str, folder: Path = RESULTS) -> dict[str, Any]:
-    """Raises: ResultError: if the figure has no result, or one of another format."""
+    """The stored result of a figure.
+
+    Raises: ResultError: if the figure has no result, or one of another format.
+    """
     path = folder / f"{figure}.json"
     if not path.exists():
         raise ResultError(f"no result {path.name}; make it with `python -m benchmarks run {figure}`")
@@ -122,7 +125,7 @@ def command_line() -> str:
 
 
 def _plain(value: Any) -> Any:
-    """NumPy scalars and arrays as JSON; anything else is a mistake."""
+    """Turn NumPy scalars and arrays into JSON values; raise an error for any other type."""
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} does not belong in a result")

@@ -1,7 +1,7 @@
-"""Runs one engine inside that engine's own interpreter; needs NumPy and the engine, nothing of colsearch.
+"""Runs one engine in that engine's own interpreter; needs NumPy and the engine, but not colsearch.
 
-One JSON request a line on standard input, one reply a line on standard output. Queries are read from the
-workload's files beforehand, so that nothing but the engine's call lies inside the clock.
+Each line of standard input is a JSON request, and each line of standard output is its reply. Queries are read
+from the workload's files beforehand, so that only the engine's call is timed.
 """
 
 import importlib.util
@@ -61,7 +61,7 @@ class Session:
         return {**times, "ids": [int(i) for i in ids], "scores": [float(s) for s in scores]}
 
     def rerank(self, query: int, candidates: list[int], knobs: dict[str, Any]) -> dict[str, Any]:
-        """`prepare` (for kernels without an index) gathers the candidates' vectors outside the clock."""
+        """Score candidates; `prepare` (for kernels without an index) collects their vectors untimed."""
         wanted = np.asarray(candidates, np.int64)
         vectors = self.workload.queries[query]
         prepared = self.engine.prepare(wanted) if hasattr(self.engine, "prepare") else wanted
@@ -70,7 +70,7 @@ class Session:
         return {**clock.read(), "scores": [float(score) for score in scores]}
 
     def counters(self) -> dict[str, Any]:
-        """What the engine says of its last query (candidates, bytes read), if it says anything."""
+        """The engine's own counters of its last query (candidates, bytes read), if it has any."""
         return dict(self.engine.counters()) if hasattr(self.engine, "counters") else {}
 
     def memory(self) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class Session:
 
 
 class Clock:
-    """Wall time, and CPU time of the whole process with its children."""
+    """Measures wall time, and CPU time of the whole process with its children."""
 
     def __init__(self) -> None:
         self.wall, self.cpu, self.children = time.perf_counter(), time.process_time(), _children()
@@ -95,8 +95,8 @@ def _children() -> float:
 
 
 def memory() -> dict[str, int]:
-    """Bytes resident now (of them: private, and mapped from files) and at the peak."""
-    # Not getrusage's peak: it starts at that of the process that started this one.
+    """Resident bytes at present (in total, private, and mapped from files) and at the peak."""
+    # getrusage's peak is no use here: it starts at the peak of the parent process.
     names = {
         "VmRSS": "resident_bytes",
         "RssAnon": "private_bytes",
@@ -114,13 +114,13 @@ def memory() -> dict[str, int]:
 
 
 def disk_bytes(folder: Path) -> int:
-    """Bytes in use on disk: what a file occupies, not its length, for files with holes."""
+    """Bytes that the files occupy on disk, which for files with holes is less than their length."""
     sizes = (path.stat() for path in folder.rglob("*") if path.is_file())
     return sum(min(size.st_size, size.st_blocks * 512) for size in sizes)
 
 
 def import_adapter(name: str) -> ModuleType:
-    """By path and under another name, since an adapter may be called like the package that it drives."""
+    """Import an adapter by path under another name, since it may be called like its package."""
     spec = importlib.util.spec_from_file_location(f"engine_{name}", HERE / "engines" / f"{name}.py")
     if spec is None or spec.loader is None:
         raise ImportError(f"no adapter engines/{name}.py")
@@ -139,7 +139,7 @@ def _installed() -> Iterator[tuple[str, str]]:
 
 
 def main(adapter: str, workload: str, n_threads: str) -> None:
-    # Libraries print to standard output; only replies may go there, so chatter is sent to standard error.
+    # Only replies may go to standard output. Output of libraries is sent to standard error.
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     session = Session(import_adapter(adapter), read_workload(Path(workload)), int(n_threads))
@@ -149,7 +149,7 @@ def main(adapter: str, workload: str, n_threads: str) -> None:
         operation = getattr(session, request.pop("operation"))
         try:
             reply = operation(**request)
-        except Exception as error:  # noqa: BLE001 - whatever a peer throws is a finding to report, not to hide
+        except Exception as error:  # noqa: BLE001 - any exception of a peer is a finding and is reported
             reply = {"error": f"{type(error).__name__}: {error}"[:500]}
         replies.write(json.dumps(reply) + "\n")
 

@@ -1,12 +1,12 @@
-"""Token vectors of a collection as plain files, the same for every engine; needs NumPy only.
+"""Stores token vectors of a collection as plain files, the same for every engine; needs NumPy only.
 
 docs.npy       (n_tokens, dim) float16, unit rows, documents end to end
 doclens.npy    (n_docs,) int64
 token_ids.npy  (n_tokens,) uint32, the kind of each token, for engines that group by it
 queries.npy    (n_query_tokens, dim) float32
 querylens.npy  (n_queries,) int64
-exact.npz      ids, scores: (n_queries, n_best) of exact float32 MaxSim, made by `exact.py`
-about.json     where the vectors come from
+exact.npz      ids and scores, (n_queries, n_best), of exact float32 MaxSim, made by `exact.py`
+about.json     origin of the vectors
 """
 
 import json
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Workload:
-    """One folder, opened; documents stay on disk until an engine reads them."""
+    """An opened folder. Documents stay on disk until an engine reads them."""
 
     folder: Path
     docs: NDArray[np.float16]
@@ -48,11 +48,11 @@ class Workload:
         return int(self.docs.shape[1])
 
     def iterate(self, dtype: Any = np.float32) -> Iterator[NDArray[Any]]:
-        """Each document as its own (n_tokens, dim) array, read when it is its turn."""
+        """Yield each document as an (n_tokens, dim) array; a document is read when it is yielded."""
         return (np.asarray(self.docs[a:b], dtype=dtype) for a, b in pairwise(self.offsets))
 
     def documents(self, dtype: Any = np.float32) -> list[NDArray[Any]]:
-        """All documents at once, the form that most engines take."""
+        """All documents as a list of arrays, the form that most engines take."""
         return list(self.iterate(dtype))
 
 
@@ -78,7 +78,7 @@ def write_workload(
     querylens: NDArray[Any],
     about: dict[str, Any],
 ) -> Path:
-    """`about.json` is written last, so a folder that has it is whole."""
+    """Write a workload. `about.json` is written last, so a folder that has it is complete."""
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "docs.npy", docs.astype(np.float16, copy=False))
     np.save(folder / "doclens.npy", doclens.astype(np.int64))

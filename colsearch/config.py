@@ -1,14 +1,17 @@
-"""What is fixed when an index is created, and how it is written into the index."""
+"""Settings that are fixed when an index is created, as plain values, and defaults that several rooms share."""
+
+from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from colsearch.codec.rotated import RotatedCodec
 from colsearch.errors import ConfigError
 
 MAX_DIM = 4096
+# The seed of everything that is random: the codec's rotation, samples, k-means.
 DEFAULT_SEED = 20260
-# Of the exact k best, the share that a search finds unless it is told otherwise.
+DEFAULT_PLANES = (4, 4)
+# The share of the exact k best that a search finds unless it is told otherwise.
 DEFAULT_RECALL = 0.99
 
 
@@ -26,7 +29,7 @@ class IndexConfig:
     """
 
     dim: int
-    planes: tuple[int, ...] = (4, 4)
+    planes: tuple[int, ...] = DEFAULT_PLANES
     seed: int = DEFAULT_SEED
     encoder: str | None = None
     fingerprint: str | None = None
@@ -35,16 +38,9 @@ class IndexConfig:
         if not 1 <= self.dim <= MAX_DIM:
             raise ConfigError(f"dim must be between 1 and {MAX_DIM}, not {self.dim}")
 
-    def codec(self) -> RotatedCodec:
-        """The codec of these settings.
-
-        Raises: ConfigError: for planes or a seed that it does not know.
-        """
-        return RotatedCodec(self.dim, self.planes, seed=self.seed)
-
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"planes": list(self.planes)}
 
     @classmethod
-    def from_json(cls, settings: dict[str, Any]) -> "IndexConfig":
+    def from_json(cls, settings: dict[str, Any]) -> IndexConfig:
         return cls(**settings | {"planes": tuple(settings["planes"])})

@@ -1,4 +1,4 @@
-"""Every error that colsearch raises on purpose; each message names the culprit and the remedy."""
+"""Every error that colsearch raises on purpose; each message names the fault and the remedy."""
 
 
 class ColsearchError(Exception):
@@ -18,7 +18,7 @@ class VectorError(ColsearchError, ValueError):
 
 
 class DocumentError(ColsearchError, ValueError):
-    """A document, id, metadata value or input line that cannot be taken."""
+    """A document, id, metadata value, query or input line that is not valid."""
 
 
 class DuplicateIdError(DocumentError):
@@ -29,7 +29,7 @@ class UnknownIdError(ColsearchError, KeyError):
     """An id that the index does not hold."""
 
     def __str__(self) -> str:
-        # KeyError prints the repr of its argument, which would put quotes around the sentence.
+        # KeyError shows the repr of its argument, which would put the sentence into quotes.
         return str(self.args[0]) if self.args else ""
 
 
@@ -46,7 +46,7 @@ class IndexNotFoundError(ColsearchError, FileNotFoundError):
 
 
 class IndexExistsError(ColsearchError, FileExistsError):
-    """`create` on a path that already holds something."""
+    """`create` was called for a path that already holds something."""
 
 
 class IndexLockedError(ColsearchError):
@@ -58,7 +58,7 @@ class IndexClosedError(ColsearchError):
 
 
 class ReadOnlyError(ColsearchError):
-    """A write to an index opened read-only."""
+    """A write to an index that was opened read-only."""
 
 
 class FormatError(ColsearchError):
@@ -66,7 +66,7 @@ class FormatError(ColsearchError):
 
 
 class DamagedError(ColsearchError):
-    """Bytes on disk that are not what was written; `colsearch check` says which."""
+    """Bytes on disk that differ from those written; `colsearch check` says which."""
 
 
 class StorageError(ColsearchError, OSError):

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-import numpy as np
-
-from colsearch.config import DEFAULT_RECALL, DEFAULT_SEED, IndexConfig
-from colsearch.encoders.index_encoder import IndexEncoder, loaded_encoder
-from colsearch.errors import ConfigError, DocumentError
-from colsearch.ingest import pipeline, validate
-from colsearch.ingest.pipeline import Progress
+from colsearch.codec.rotated import RotatedCodec
+from colsearch.config import DEFAULT_PLANES, DEFAULT_RECALL, DEFAULT_SEED, IndexConfig
+from colsearch.encoders.index_encoder import IndexEncoder, given_encoder, new_index_config
+from colsearch.ingest.pipeline import IngestPipeline, Progress
+from colsearch.ingest.validate import Columns, checked_id
 from colsearch.prefilter.maintenance import PrefilterMaintainer
 from colsearch.prefilter.stored import PrefilterCache
 from colsearch.query.audit import Audit, audit
-from colsearch.query.engine import QueryEngine, Request, to_hits
+from colsearch.query.engine import QueryEngine
 from colsearch.query.explain import Explanation
-from colsearch.query.groups import best_of_groups, in_passages
+from colsearch.query.request import Query, Retriever, SearchRequest, as_queries
 from colsearch.scoring.device import Device
-from colsearch.scoring.scorer import Ranking, Scorer
+from colsearch.scoring.scorer import Scorer
 from colsearch.store.check import CheckReport
-from colsearch.store.snapshot import Snapshot
 from colsearch.store.stats import describe
 from colsearch.store.store import Store
-from colsearch.types import DocId, Document, Hits, Metadata, Profile
+from colsearch.types import DocId, Document, Hits, Metadata
 from colsearch_kernels.runtime.pool import available_cores
 
 if TYPE_CHECKING:
@@ -47,13 +43,16 @@ class ColIndex:
     ) -> None:
         self._store = store
         self.config = IndexConfig.from_json(store.settings)
-        self._index_encoder = IndexEncoder(self.config, store.path, encoder)
         self.n_threads = n_threads or available_cores()
-        self._codec = self.config.codec()
+        self._codec = RotatedCodec.from_config(self.config)
+        self._encoder = IndexEncoder(self.config, store.path, encoder)
         self._scorer = Scorer(self._codec, None if device is None else Device(device))
-        self._models = PrefilterCache(self._codec.padded_dim)
-        self._engine = QueryEngine(self._scorer, self._models)
-        self._maintainer = PrefilterMaintainer(store, self._scorer, self._models)
+        prefilters = PrefilterCache(self._codec.padded_dim)
+        self._engine = QueryEngine(store, self._encoder, self._scorer, prefilters, n_threads=self.n_threads)
+        self._maintainer = PrefilterMaintainer(
+            store, self._scorer, prefilters, self._encoder, n_threads=self.n_threads
+        )
+        self._ingest = IngestPipeline(store, self._codec, self._encoder, self._maintainer.after_write)
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -64,7 +63,7 @@ class ColIndex:
         encoder: object = None,
         *,
         dim: int | None = None,
-        planes: Sequence[int] = (4, 4),
+        planes: Sequence[int] = DEFAULT_PLANES,
         seed: int = DEFAULT_SEED,
         n_threads: int | None = None,
     ) -> ColIndex:
@@ -81,16 +80,7 @@ class ColIndex:
             n_threads: threads for scoring; all available cores if not given.
         Raises: IndexExistsError, ConfigError, EncoderError.
         """
-        if dim is not None and encoder is not None:
-            raise ConfigError("give either an encoder or dim (for your own vectors), not both")
-        if dim is not None:
-            config = IndexConfig(dim, tuple(planes), seed, encoder="")
-            config.codec()
-            return cls(Store.create(path, config.to_json()), encoder=None, n_threads=n_threads)
-        loaded = loaded_encoder(encoder)
-        name = None if encoder is None else str(encoder) if isinstance(encoder, str | Path) else ""
-        config = IndexConfig(loaded.dim, tuple(planes), seed, encoder=name, fingerprint=loaded.fingerprint)
-        config.codec()
+        config, loaded = new_index_config(encoder, dim=dim, planes=planes, seed=seed)
         return cls(Store.create(path, config.to_json()), encoder=loaded, n_threads=n_threads)
 
     @classmethod
@@ -118,8 +108,7 @@ class ColIndex:
         Raises: IndexNotFoundError, FormatError, DamagedError, EncoderError, ConfigError.
         """
         store = Store.open(path, read_only=read_only, verify=verify)
-        loaded = None if encoder is None else loaded_encoder(encoder)
-        return cls(store, encoder=loaded, n_threads=n_threads, device=device)
+        return cls(store, encoder=given_encoder(encoder), n_threads=n_threads, device=device)
 
     def close(self) -> None:
         """Let go of files and locks; closing twice is fine."""
@@ -168,7 +157,7 @@ class ColIndex:
         Returns: the number of documents added.
         Raises: DuplicateIdError, DocumentError, ReadOnlyError, IndexLockedError, StorageError.
         """
-        return self._add(texts=texts, ids=ids, metadata=metadata, progress=progress, resume=resume)
+        return self._ingest.add(Columns(texts, ids, metadata), progress=progress, resume=resume)
 
     def add_documents(
         self,
@@ -184,14 +173,7 @@ class ColIndex:
             passages: cut texts into passages of at most so many tokens, each a document of its own with the
                 metadata `passage_of` and `passage`; search them with `group_by="passage_of"`.
         """
-        if passages is not None:
-            documents = in_passages(documents, passages, self._index_encoder.token_spans())
-        return self._write(
-            lambda first_id: validate.checked_documents(documents),
-            total=_length(documents),
-            progress=progress,
-            resume=resume,
-        )
+        return self._ingest.add_documents(documents, passages=passages, progress=progress, resume=resume)
 
     def add_vectors(
         self,
@@ -207,9 +189,8 @@ class ColIndex:
 
         Raises: as `add`, and ShapeError or VectorError naming the document.
         """
-        return self._add(
-            texts=texts, ids=ids, metadata=metadata, vectors=vectors, progress=progress, resume=resume
-        )
+        columns = Columns(texts, ids, metadata, vectors)
+        return self._ingest.add(columns, progress=progress, resume=resume)
 
     def update(
         self,
@@ -220,7 +201,7 @@ class ColIndex:
         progress: Progress = None,
     ) -> int:
         """Replace the documents of these ids, and add those that are new, in one atomic step."""
-        return self._add(texts=texts, ids=ids, metadata=metadata, progress=progress, replace=True)
+        return self._ingest.add(Columns(texts, ids, metadata), progress=progress, replace=True)
 
     def update_vectors(
         self,
@@ -232,9 +213,8 @@ class ColIndex:
         progress: Progress = None,
     ) -> int:
         """As `update`, with the caller's token vectors."""
-        return self._add(
-            texts=texts, ids=ids, metadata=metadata, vectors=vectors, progress=progress, replace=True
-        )
+        columns = Columns(texts, ids, metadata, vectors)
+        return self._ingest.add(columns, progress=progress, replace=True)
 
     def delete(self, ids: DocId | Iterable[DocId], *, purge: bool = False) -> int:
         """Delete documents, all or none of them.
@@ -245,18 +225,18 @@ class ColIndex:
                 on them goes as well; searches scan until a write, or `optimize`, has fitted another.
         Raises: UnknownIdError if one of the ids is not in the index.
         """
-        several = [validate.checked_id(one) for one in ([ids] if isinstance(ids, str | int) else ids)]
+        checked = [checked_id(id) for id in ([ids] if isinstance(ids, str | int) else ids)]
         with self._store.write_lock():
             if purge:
-                self._maintainer.before_purge(several)
-            n_docs = self._store.delete(several, purge=purge)
-        self._follow_up()
+                self._maintainer.before_purge(checked)
+            n_docs = self._store.delete(checked, purge=purge)
+        self._maintainer.after_write()
         return n_docs
 
     def compact(self) -> None:
         """Merge all segments and drop what was deleted; no score changes."""
         self._store.compact()
-        self._follow_up()
+        self._maintainer.after_write()
 
     def optimize(self) -> bool:
         """Do at once what the index else does as it grows: fit its prefilter and extend it to all documents.
@@ -265,48 +245,48 @@ class ColIndex:
         Returns: whether anything was done.
         Raises: ReadOnlyError, IndexLockedError, StorageError.
         """
-        return self._maintainer.run(self._index_encoder.for_queries(), self.n_threads)
+        return self._maintainer.run()
 
     # --- searching ----------------------------------------------------------------------------
 
     @overload
     def search(
         self,
-        query: validate.Query,
+        query: Query,
         k: int = ...,
         *,
         where: Mapping[str, Any] | None = ...,
         recall: float = ...,
         exact: bool = ...,
         hybrid: bool | Literal["rrf"] = ...,
-        candidates: validate.Retriever | None = ...,
+        candidates: Retriever | None = ...,
         group_by: str | None = ...,
         profile: bool = ...,
     ) -> Hits: ...
     @overload
     def search(
         self,
-        query: list[validate.Query],
+        query: list[Query],
         k: int = ...,
         *,
         where: Mapping[str, Any] | None = ...,
         recall: float = ...,
         exact: bool = ...,
         hybrid: bool | Literal["rrf"] = ...,
-        candidates: validate.Retriever | None = ...,
+        candidates: Retriever | None = ...,
         group_by: str | None = ...,
         profile: bool = ...,
     ) -> list[Hits]: ...
     def search(
         self,
-        query: validate.Query | list[validate.Query],
+        query: Query | list[Query],
         k: int = 10,
         *,
         where: Mapping[str, Any] | None = None,
         recall: float = DEFAULT_RECALL,
         exact: bool = False,
         hybrid: bool | Literal["rrf"] = False,
-        candidates: validate.Retriever | None = None,
+        candidates: Retriever | None = None,
         group_by: str | None = None,
         profile: bool = False,
     ) -> Hits | list[Hits]:
@@ -331,49 +311,22 @@ class ColIndex:
         Raises: ShapeError, VectorError, FilterError, EncoderError, ConfigError.
         Source: MaxSim is Khattab & Zaharia 2020, eq. 3.
         """
-        queries, single = validate.as_queries(query)
-        k = validate.checked_k(k)
-        encoding = Profile()
-        with encoding.stage("encode"):
-            tokens = [one.vectors for one in self._index_encoder.query_tokens(queries)]
-        texts = [validate.text_of(one) for one in queries] if hybrid else None
-        retrieved: list[list[DocId]] = []
-        if candidates is not None:
-            with encoding.stage("retrieve"):
-                retrieved = validate.retrieved(candidates, queries, k, exact=exact, fused=hybrid == "rrf")
-        snapshot, allowed = self._store.filtered(where)
-        others = [snapshot.find(ids, missing_ok=True) for ids in retrieved]
-
-        def best(k: int, rows: slice = slice(None)) -> list[Hits]:
-            share = 1.0 if exact else validate.checked_recall(recall)
-            request = Request(_at_most_all(k, snapshot), allowed, share, self.n_threads)
-            if texts is None:
-                searched = self._engine.search(snapshot, tokens[rows], request)
-            else:
-                searched = self._engine.hybrid(
-                    snapshot, tokens[rows], texts[rows], request, fuse=hybrid == "rrf"
-                )
-            if candidates is not None:
-                searched = [
-                    self._engine.with_candidates(snapshot, *pair, request)
-                    for pair in zip(searched, others[rows])
-                ]
-            for one in searched:
-                one.profile.stage_ms = encoding.stage_ms | one.profile.stage_ms
-            return [to_hits(snapshot, one.ranking, one.profile if profile else None) for one in searched]
-
-        if group_by is None:
-            hits = best(k)
-        else:
-            hits = [
-                best_of_groups(lambda n, i=i: best(n, slice(i, i + 1))[0], k, group_by)  # type: ignore[misc]
-                for i in range(len(queries))
-            ]
+        queries, single = as_queries(query)
+        request = SearchRequest.checked(
+            k,
+            where=where,
+            recall=recall,
+            exact=exact,
+            hybrid=hybrid,
+            candidates=candidates,
+            group_by=group_by,
+        )
+        hits = self._engine.search(queries, request, profile=profile)
         return hits[0] if single else hits
 
     def audit(
         self,
-        queries: Sequence[validate.Query] | None = None,
+        queries: Sequence[Query] | None = None,
         k: int = 10,
         *,
         recall: float = DEFAULT_RECALL,
@@ -387,58 +340,22 @@ class ColIndex:
             recall: what to search with.
         Raises: ConfigError: if there is nothing to measure on.
         """
-        snapshot = self._store.snapshot()
-        k, recall = validate.checked_k(k), validate.checked_recall(recall)
-        if queries is None:
-            vectors = self._maintainer.made_up_queries(self._index_encoder.for_queries(), self.n_threads)
-        else:
-            vectors = [tokens.vectors for tokens in self._index_encoder.query_tokens(queries)]
-        if not vectors:
-            raise ConfigError("an audit needs queries, and documents to search")
-        found, exact = (
-            self._engine.search(
-                snapshot, vectors, Request(_at_most_all(k, snapshot), None, share, self.n_threads)
-            )
-            for share in (recall, 1.0)
-        )
-        return audit(found, exact, k=k, promised=recall, n_docs=snapshot.n_docs, made_up=queries is None)
+        return audit(self._engine, queries, k, recall, self._maintainer.settings)
 
-    def rerank(self, query: validate.Query, ids: Iterable[DocId], k: int | None = None) -> Hits:
+    def rerank(self, query: Query, ids: Iterable[DocId], k: int | None = None) -> Hits:
         """Order any retriever's candidates by MaxSim over their stored vectors, best first.
 
         An id given twice counts once; a document without tokens is left out.
         Raises: UnknownIdError if an id is not in the index.
         """
-        snapshot, found = self._store.located([validate.checked_id(one) for one in ids])
-        doc_nos = np.unique(found)
-        [tokens] = self._index_encoder.query_tokens([query])
-        scores = self._scorer.score(
-            snapshot, self._scorer.prepare(tokens.vectors), doc_nos,
-            n_threads=self.n_threads, profile=Profile(),
-        )  # fmt: skip
-        return to_hits(
-            snapshot, Ranking.best(doc_nos, scores, validate.checked_k(k or len(doc_nos) or 1)), None
-        )
+        return self._engine.rerank(query, [checked_id(id) for id in ids], k)
 
-    def explain(self, query: validate.Query, id: DocId) -> Explanation:
+    def explain(self, query: Query, id: DocId) -> Explanation:
         """Which token of the document answered each query token, and its share of the score.
 
         Raises: UnknownIdError if the id is not in the index; DocumentError if it has no tokens.
         """
-        snapshot, doc_nos = self._store.located([validate.checked_id(id)])
-        [tokens] = self._index_encoder.query_tokens([query])
-        aligned = self._scorer.align(snapshot, self._scorer.prepare(tokens.vectors), int(doc_nos[0]))
-        if aligned is None:
-            raise DocumentError(f"document {id!r} has no tokens, so there is nothing to explain")
-        best, similarities = aligned
-        return Explanation.build(
-            query=query if isinstance(query, str) else None,
-            query_spans=tokens.spans,
-            document=snapshot.documents(doc_nos)[0],
-            document_spans=snapshot.spans(int(doc_nos[0])),
-            best_tokens=best,
-            similarities=similarities,
-        )
+        return self._engine.explain(query, checked_id(id))
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -452,7 +369,7 @@ class ColIndex:
 
         Raises: EncoderError if there is none, or if it is another one.
         """
-        return self._index_encoder.get()
+        return self._encoder.get()
 
     def __len__(self) -> int:
         return self._store.snapshot().n_docs
@@ -469,7 +386,7 @@ class ColIndex:
 
         Raises: UnknownIdError if the id is not in the index.
         """
-        snapshot, doc_nos = self._store.located([validate.checked_id(id)])
+        snapshot, doc_nos = self._store.located([checked_id(id)])
         return snapshot.documents(doc_nos)[0]
 
     def info(self) -> dict[str, Any]:
@@ -479,74 +396,13 @@ class ColIndex:
         ("memory": what searching keeps hot, "disk": files retrieval reads, "all": with texts,
         metadata and text index), prefilter, optimize_due.
         """
-        return describe(self._store.folder, self._store.snapshot(), self.config) | {
-            "optimize_due": self._maintainer.reason()
-        }
+        due = self._maintainer.due()
+        figures = describe(self._store.folder, self._store.snapshot(), self.config)
+        return figures | {"optimize_due": due.reason if due else None}
 
     def check(self, *, deep: bool = False, repair: bool = False) -> CheckReport:
         """Verify every checksum; deep also compares SQLite with the segments, repair rebuilds it from them."""
         return self._store.repair() if repair else self._store.check(deep=deep)
-
-    # --- inside -------------------------------------------------------------------------------
-
-    def _add(
-        self,
-        *,
-        texts: Iterable[str | None] | None,
-        ids: Iterable[DocId] | None,
-        metadata: Iterable[Metadata | None] | None,
-        vectors: Iterable[object] | None = None,
-        progress: Progress,
-        replace: bool = False,
-        resume: bool = False,
-    ) -> int:
-        return self._write(
-            lambda first_id: validate.documents(
-                texts=texts, ids=ids, metadata=metadata, vectors=vectors, first_id=first_id
-            ),
-            has_vectors=vectors is not None,
-            total=_length(texts if vectors is None else vectors),
-            progress=progress,
-            replace=replace,
-            resume=resume,
-        )
-
-    def _write(
-        self,
-        rows_from: Callable[[int], Iterator[tuple[Document, object]]],
-        *,
-        has_vectors: bool = False,
-        total: int | None,
-        progress: Progress,
-        replace: bool = False,
-        resume: bool = False,
-    ) -> int:
-        """Stage and commit rows; `rows_from` gets the number that an unnamed first document has as its id."""
-        n_tokens_before = self._store.snapshot().n_tokens
-        with self._store.begin(replace=replace, resume=resume) as build:
-            rows = islice(rows_from(build.first_doc_no), build.n_staged, None)
-            if has_vectors:
-                batches = pipeline.given_vectors(rows, self.config.dim)
-            else:
-                batches = pipeline.encoded_texts(rows, self.encoder.encode_document)
-            n_docs = pipeline.write(build, self._codec, batches, progress, total)
-            build.commit()
-        self._follow_up(n_tokens_before)
-        return build.n_staged + n_docs
-
-    def _follow_up(self, n_tokens_before: int | None = None) -> None:
-        """What a committed write leaves to do; not before the write is durable, and never its failure."""
-        self._maintainer.after_write(n_tokens_before, self._index_encoder.for_queries, self.n_threads)
-
-
-def _at_most_all(k: int, snapshot: Snapshot) -> int:
-    """Beyond all documents, k means all of them; what is made for each hit must not cost more."""
-    return min(k, max(snapshot.n_docs, 1))
-
-
-def _length(items: object) -> int | None:
-    """Of what has one; a stream has none."""
-    return len(items) if isinstance(items, Sized) else None
 
 
 def _reopen(path: str, read_only: bool, n_threads: int, device: str | None) -> ColIndex:

@@ -1,6 +1,5 @@
-"""The few types that cross module borders."""
+"""The types that several folders share."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -19,14 +18,15 @@ Metadata: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class TokenVectors:
-    """Token vectors of several texts end to end: the one ragged type, never a padded array.
+    """Token vectors of several texts, end to end: the library's only ragged type, never a padded array.
 
     Attributes:
         vectors: (n_tokens, dim) float32.
         doclens: (n_texts,) int64, tokens per text; 0 for a text without tokens.
         spans: (n_tokens, 2) int32, start and end of each token in its text, in characters;
-            None when the encoder cannot tell.
-        n_truncated: (n_texts,) int64, tokens cut from each text by the encoder's length limit.
+            None if the encoder does not know them.
+        n_truncated: (n_texts,) int64, tokens that the encoder's length limit cut from each text;
+            None if it does not count them.
     """
 
     vectors: F32
@@ -44,7 +44,7 @@ class TokenVectors:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One stored or to-be-stored document; text is None for vectors-only documents."""
+    """A document that is stored or will be; text is None for documents that have vectors only."""
 
     id: DocId
     text: str | None = None
@@ -53,7 +53,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One result of a search: its score is MaxSim over the stored codes."""
+    """One result of a search; its score is MaxSim over the stored codes."""
 
     id: DocId
     score: float
@@ -63,14 +63,14 @@ class Hit:
 
 @dataclass(slots=True)
 class Profile:
-    """What one search did.
+    """The work of one search.
 
     Attributes:
-        n_candidates: documents that were scored for a place among the hits.
-        n_scored: scores computed; those of the best candidates are computed twice, coarse and fine.
-        n_tokens_scored: document tokens in these.
-        bytes_read: of codes.
-        stage_ms: wall milliseconds per stage; queries that were encoded or scanned together show their sum.
+        n_candidates: documents that were scored.
+        n_scored: scores computed; the best candidates are scored twice, first coarsely and then finely.
+        n_tokens_scored: document tokens that these scores were computed over.
+        bytes_read: bytes of token codes that were read.
+        stage_ms: wall milliseconds per stage; queries encoded or scanned together all show the sum of theirs.
     """
 
     n_candidates: int = 0
@@ -80,28 +80,8 @@ class Profile:
     stage_ms: dict[str, float] = field(default_factory=dict)
 
     def copy(self) -> "Profile":
-        """One of its own, for each query of a batch."""
+        """A profile that one query of a batch can change without changing the others'."""
         return replace(self, stage_ms=dict(self.stage_ms))
-
-    def stage(self, name: str) -> "Stage":
-        """Add the wall time of a `with` block to `stage_ms[name]`."""
-        return Stage(self.stage_ms, name)
-
-
-class Stage:
-    """A block whose wall time is added up; a class, since a generator would cost four times as much."""
-
-    __slots__ = ("_name", "_stage_ms", "_start")
-
-    def __init__(self, stage_ms: dict[str, float], name: str) -> None:
-        self._stage_ms, self._name = stage_ms, name
-
-    def __enter__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        spent_ms = (time.perf_counter() - self._start) * 1e3
-        self._stage_ms[self._name] = self._stage_ms.get(self._name, 0.0) + spent_ms
 
 
 class Hits(list[Hit]):

@@ -2,14 +2,16 @@
 
     python examples/train_projection.py --out my_projection.safetensors
 
-The texts are 5,459 short and long descriptions of Debian packages (train-pairs in examples/data/debian;
-SOURCE.txt there has the terms), none from a source package of the collection that quality is reported on.
-Nothing is centred, because the dot products that MaxSim takes are not. The columns are ordered: the first k
-are the projection to k dimensions.
+The texts are 5,459 pairs of a short and a long description of a Debian package (train-pairs.jsonl.xz in
+examples/data/debian; SOURCE.txt there has the terms). No pair is from a source package of the collection
+that quality is reported on. The states are not centred, because MaxSim takes dot products of vectors that
+are not centred. The columns are ordered: the first k are the projection to k dimensions.
 
-Tried and left out: distilling MaxSim with all dimensions from these texts (it gained up to .013 nDCG@10 on
-SciFact at 64 dimensions and nothing from 192 on, and one run lost .01 on questions about Wikipedia), scaling
-the directions by a power of their variance, and adding dictionary glosses to the texts (no difference).
+Tried and left out:
+- Distilling MaxSim over all dimensions from these texts. It gained up to .013 nDCG@10 on SciFact at 64
+  dimensions and nothing from 192 on; one run lost .01 on questions about Wikipedia.
+- Scaling the directions by a power of their variance, and adding dictionary glosses to the texts: no
+  difference.
 """
 
 import argparse
@@ -30,24 +32,24 @@ DIM = 320
 
 
 def read_pairs(path: Path, limit: int | None) -> tuple[list[str], list[str]]:
-    """Short and long texts, one of each per line."""
+    """The short texts and the long texts, one pair per line of the file."""
     with lzma.open(path, "rt", encoding="utf-8") as lines:
         pairs = [json.loads(line) for line in lines][:limit]
     return [pair["query"] for pair in pairs], [pair["text"] for pair in pairs]
 
 
 def token_states(short: list[str], long: list[str]) -> F32:
-    """(n_tokens, 384) unit states of the texts as queries and as documents."""
+    """(n_tokens, 384) unit token states: the short texts encoded as queries, the long ones as documents."""
     encoder = EmbeddedEncoder(Projection(np.eye(STATES, dtype=np.float32)))
     return np.concatenate([encoder.encode_query(short).vectors, encoder.encode_document(long).vectors])
 
 
 def principal_directions(states: F32) -> NDArray[np.float64]:
-    """(384, 384) orthonormal columns, those of the largest second moment first."""
-    wide = states.astype(np.float64)
-    _, directions = np.linalg.eigh(wide.T @ wide)
-    ordered: NDArray[np.float64] = directions[:, ::-1]
-    return ordered
+    """(384, 384) orthonormal columns, by decreasing second moment of the states along them."""
+    in_float64 = states.astype(np.float64)
+    _, ascending = np.linalg.eigh(in_float64.T @ in_float64)
+    descending: NDArray[np.float64] = ascending[:, ::-1]
+    return descending
 
 
 def main() -> None:

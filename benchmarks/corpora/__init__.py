@@ -1,1 +1,1 @@
-"""Where the texts come from, and their token vectors."""
+"""Makes and reads the collections, and encodes them to token vectors."""

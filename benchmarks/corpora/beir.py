@@ -1,4 +1,4 @@
-"""A collection in BEIR layout: corpus.jsonl, queries.jsonl, qrels/<split>.tsv; plain, .gz or .xz."""
+"""Reads a collection in BEIR layout: corpus.jsonl, queries.jsonl, qrels/<split>.tsv; plain, .gz or .xz."""
 
 import gzip
 import hashlib
@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 
 class CollectionError(ValueError):
-    """A folder that is not a BEIR collection; the message names the file or line."""
+    """A folder is not a BEIR collection; the message names the file or line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,9 @@ class Collection:
     """Texts, the queries of one split, and their judgements.
 
     Attributes:
-        documents, queries: id -> text; a document's title stands before its text.
-        qrels: query id -> document id -> relevance > 0; only queries that have some.
-        metadata: document id -> what the corpus says besides.
+        documents, queries: id -> text; a document's text begins with its title.
+        qrels: query id -> document id -> relevance > 0; only queries with a relevant document.
+        metadata: document id -> further fields of the corpus.
     """
 
     name: str
@@ -32,12 +32,12 @@ class Collection:
 
     @property
     def digest(self) -> str:
-        """Of the texts and queries, so that a changed or shortened collection is another one."""
+        """A hash of texts and queries, so that a changed or shortened collection counts as another one."""
         content = json.dumps([list(self.documents.items()), list(self.queries.items())])
         return hashlib.sha256(content.encode()).hexdigest()[:8]
 
     def head(self, n_documents: int, n_queries: int) -> "Collection":
-        """A small version for smoke runs: the first queries, their answers, and documents to fill up."""
+        """A small version for smoke runs: the first queries, their relevant documents and some others."""
         queries = dict(list(self.queries.items())[:n_queries])
         qrels = {query: self.qrels[query] for query in queries}
         wanted = {document for judged in qrels.values() for document in judged}
@@ -53,7 +53,10 @@ class Collection:
 
 
 def read_collection(folder: Path, *, split: str = "test", name: str | None = None) -> Collection:
-    """Raises: CollectionError: if a file is missing or a judgement names an unknown query."""
+    """Read a collection.
+
+    Raises: CollectionError: if a file is missing or a judgement names an unknown query.
+    """
     documents: dict[str, str] = {}
     metadata: dict[str, Mapping[str, Any]] = {}
     for record in _records(folder, "corpus"):
@@ -70,7 +73,7 @@ def read_collection(folder: Path, *, split: str = "test", name: str | None = Non
 
 
 def read_qrels(path: Path) -> dict[str, dict[str, int]]:
-    """Relevant documents by query, from query-id, corpus-id, score columns with or without a header."""
+    """Relevant documents by query, from columns query-id, corpus-id and score, with or without a header."""
     if not path.exists():
         raise CollectionError(f"no judgements {path}")
     qrels: dict[str, dict[str, int]] = {}

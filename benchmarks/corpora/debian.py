@@ -1,14 +1,14 @@
-"""Debian package descriptions as a known-item collection: short description -> long description.
+"""Makes a known-item collection from Debian package descriptions: short description -> long description.
 
 `python -m benchmarks.corpora.debian build --packages F --translations F OUT` makes it from a package index:
 
     apt-cache dumpavail > packages
     curl -s http://deb.debian.org/debian/dists/bookworm/main/i18n/Translation-en.xz | xz -d > translations
 
-and `verify FOLDER` compares a copy with the frozen checksums. What is shipped was made from Debian 12.15.
+and `verify FOLDER` compares a copy with the frozen checksums. The shipped copy was made from Debian 12.15.
 
-Two descriptions of a package say the same thing in different words, one short and one long, written by a
-person who wanted it to be found: a query and its one right answer, 30,815 times, in free texts.
+The two descriptions of a package, one short and one long, say the same thing in different words. Their author
+wanted the package to be found. So they are a query and its one right answer, 30,815 times, in free texts.
 """
 
 import collections
@@ -56,7 +56,7 @@ class Package:
 
     @property
     def text(self) -> str:
-        """First paragraph of the long description: the rest is boilerplate shared by its siblings."""
+        """The first paragraph of the long description; the rest is boilerplate shared with siblings."""
         return self.long.split("\n")[0]
 
 
@@ -78,7 +78,7 @@ def read_sources(index: str) -> Iterator[tuple[str, str]]:
 
 
 def read_descriptions(index: str, sources: Mapping[str, str]) -> Iterator[Package]:
-    """Packages with both descriptions, from an index in the format of `Translation-en`."""
+    """Packages that have both descriptions, from an index in the format of `Translation-en`."""
     for block in index.split("\n\n"):
         name = re.search(r"^Package: (.*)$", block, re.M)
         description = re.search(r"^Description-en: (.*)\n((?: .*\n?)*)", block, re.M)
@@ -89,7 +89,7 @@ def read_descriptions(index: str, sources: Mapping[str, str]) -> Iterator[Packag
 
 
 def paragraphs(description: str) -> list[str]:
-    """A line with a lone dot separates paragraphs (Debian Policy 5.6.13); lines of one are joined."""
+    """The paragraphs of a description: a line with a lone dot separates them (Debian Policy 5.6.13)."""
     split_lines: list[list[str]] = [[]]
     for line in map(str.strip, description.split("\n")):
         if line == ".":
@@ -100,7 +100,7 @@ def paragraphs(description: str) -> list[str]:
 
 
 def select(packages: Iterable[Package]) -> list[Package]:
-    """Packages whose long text is theirs alone and whose short text nobody shares, by name."""
+    """Packages whose long text and short text no other package has, sorted by name."""
     ordered = sorted(
         packages, key=lambda package: (package.name, package.source, package.short, package.long)
     )
@@ -112,12 +112,12 @@ def select(packages: Iterable[Package]) -> list[Package]:
         if len(package.text) in TEXT_CHARACTERS and n_with_short[words(package.short)] == 1
     )
     told_apart = first_of_each(answerable, key=lambda package: words(package.text))
-    # Two versions of a package may be described differently; an id names one document.
+    # Two versions of a package may have different descriptions, but an id names one document.
     return list(first_of_each(told_apart, key=lambda package: package.name))
 
 
 def split(packages: Iterable[Package]) -> tuple[list[Package], list[Package]]:
-    """(test, train), apart by source package, so that no sibling of a test text is trained on."""
+    """(test, train), with different source packages, so that no sibling of a test text is trained on."""
     by_source: dict[str, list[Package]] = {}
     for package in sorted(packages, key=lambda package: (len(package.name), package.name)):
         by_source.setdefault(package.source, []).append(package)
@@ -133,7 +133,7 @@ def split(packages: Iterable[Package]) -> tuple[list[Package], list[Package]]:
 
 
 def collection_files(test: list[Package], train: list[Package]) -> Iterator[tuple[str, bytes]]:
-    """(file name, uncompressed content) of everything that is shipped."""
+    """(file name, uncompressed content) of every shipped file."""
     drawn = sorted(test, key=lambda package: draw("q" + package.name))
     parts = {
         "test": drawn[:N_TEST_QUERIES],
@@ -166,7 +166,7 @@ def collection_files(test: list[Package], train: list[Package]) -> Iterator[tupl
 
 
 def verify(folder: Path = FOLDER) -> list[str]:
-    """Names of the files whose content is not the frozen one; empty when all is well."""
+    """Names of the files whose content differs from the frozen one."""
     return differing(folder, CHECKSUMS)
 
 

@@ -1,4 +1,4 @@
-"""What the collections that are made here and shipped have in common: files, checksums, draws, commands."""
+"""Shared code of the collections that are made here and shipped: files, checksums, draws, commands."""
 
 import argparse
 import hashlib
@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Each file, compressed if it is named `.xz`, and SHA256SUMS."""
+    """Write each file, compressed if it is named `.xz`, and SHA256SUMS."""
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,16 +32,16 @@ def unpack(path: Path) -> bytes:
 
 
 def write_sums(folder: Path, names: Iterable[str]) -> None:
-    """As `sha256sum` writes them, of the files as they lie there."""
+    """Write the checksums of the files as they are stored, in the format of `sha256sum`."""
     sums = (f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in sorted(names))
     (folder / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
 
 
 def differing(folder: Path, checksums: Mapping[str, str]) -> list[str]:
-    """Names of the files whose content is not the frozen one; empty when all is well.
+    """Names of the files whose content differs from the frozen one.
 
     Args:
-        checksums: SHA-256 of the uncompressed files, so that another compressor may pack them.
+        checksums: SHA-256 of the uncompressed files, so that another compressor may be used.
     """
     return [
         name
@@ -59,7 +59,7 @@ def run_command(
     folder: Path,
     arguments: list[str] | None = None,
 ) -> int:
-    """`build` a collection from its sources, or `verify` one; either way say whether it is the frozen one.
+    """`build` a collection from its sources, or `verify` one; both print whether it is the frozen one.
 
     Args:
         sources: names of the paths that `build` takes before the folder that it writes to.
@@ -79,8 +79,8 @@ def run_command(
     if options.command == "build":
         build(*(getattr(options, source) for source in sources), options.folder)
     changed = verify(options.folder)
-    said = f"differs from the frozen collection in {changed}" if changed else "as frozen"
-    print(f"{options.folder}: {said}")
+    verdict = f"differs from the frozen collection in {changed}" if changed else "as frozen"
+    print(f"{options.folder}: {verdict}")
     return 1 if changed else 0
 
 
@@ -93,17 +93,17 @@ def first_of_each(items: Iterable[Item], key: Callable[[Item], str]) -> Iterator
 
 
 def words(text: str) -> str:
-    """What texts are alike by: lower case, and one space for whatever stands between words."""
+    """A text in lower case, with one space between words; texts count as equal if these forms are equal."""
     return re.sub(r"\W+", " ", text.lower()).strip()
 
 
 def draw(text: str) -> float:
-    """A number in [0, 1) that only the text decides: stable under additions elsewhere, unlike a shuffle."""
+    """A number in [0, 1) that depends on the text alone; unlike a shuffle, it stays when texts are added."""
     return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 2**32
 
 
 def query_id(document: str) -> str:
-    """Apart from the document's: BEIR's and MTEB's evaluators drop a hit that is named like its query."""
+    """An id unlike the document's, because BEIR's and MTEB's evaluators drop a hit with its query's id."""
     return f"q-{document}"
 
 
@@ -112,6 +112,6 @@ def lines(records: Iterable[Mapping[str, object]]) -> bytes:
 
 
 def known_items(documents: Iterable[str]) -> bytes:
-    """Judgements of one query a document, which is its only answer."""
+    """Judgements with one query per document; the document is the query's only answer."""
     judged = "".join(f"{query_id(document)}\t{document}\t1\n" for document in documents)
     return ("query-id\tcorpus-id\tscore\n" + judged).encode()

@@ -1,8 +1,8 @@
-"""A real collection made larger: its own documents first, then documents mixed from its tokens.
+"""Enlarges a real collection: its own documents come first, then documents mixed from its tokens.
 
-Beyond what is encoded, a document takes its tokens from one real document and from two of its neighbours
-(the documents with the nearest mean), with a little noise: it is about what its sources are about, without
-repeating any of them. Results on it are labelled synthetic.
+A mixed document takes its tokens from one real document and from two of its neighbours (the documents with
+the nearest mean), with a little noise. It has the topic of its sources without repeating any of them. Results
+on such documents are labelled synthetic.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ OWN_SHARE = 0.6
 
 
 class Grown:
-    """Documents without end; the first `workload.n_docs` of them are the real ones."""
+    """An endless sequence of documents; the first `workload.n_docs` are the real ones."""
 
     def __init__(self, workload: Workload, *, seed: int) -> None:
         self.workload, self.seed = workload, seed
@@ -26,7 +26,7 @@ class Grown:
         self._neighbours = _neighbours(workload)
 
     def documents(self, first: int, last: int) -> Iterator[NDArray[np.float32]]:
-        """Documents first to last - 1; each depends on its number and the seed alone."""
+        """The documents from first to last - 1; each depends only on its number and the seed."""
         for number in range(first, last):
             yield self.document(number)
 
@@ -44,7 +44,7 @@ class Grown:
         rows = self.offsets[owner] + (generator.random(length) * self.workload.doclens[owner]).astype(
             np.int64
         )
-        # Sorted, since rows lie in a memory map; the order of tokens means nothing to MaxSim.
+        # Sorted, because rows are read from a memory map. MaxSim does not depend on the order of tokens.
         tokens = np.asarray(self.workload.docs[np.sort(rows)], np.float32)
         noise = generator.standard_normal(tokens.shape, dtype=np.float32) * (NOISE / np.sqrt(tokens.shape[1]))
         unit: NDArray[np.float32] = (tokens + noise) / np.linalg.norm(tokens + noise, axis=1, keepdims=True)
@@ -52,7 +52,7 @@ class Grown:
 
 
 def _neighbours(workload: Workload) -> NDArray[np.int64]:
-    """(n_docs, n_neighbours) documents with the nearest mean token."""
+    """(n_docs, n_neighbours) the documents with the nearest mean tokens."""
     offsets = workload.offsets
     means = np.empty((workload.n_docs, workload.dim), np.float32)
     for row, document in enumerate(workload.iterate()):

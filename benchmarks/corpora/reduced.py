@@ -1,8 +1,8 @@
-"""A workload's vectors with fewer dimensions, for engines that are built for 128 of them.
+"""Reduces a workload's vectors to fewer dimensions, for engines that are built for 128 dimensions.
 
-The directions are the documents' own (uncentred PCA, so that dot products keep as much as they can); rows are
-unit rows again. The encoder never made such vectors, so quality on them says nothing of the encoder: every
-engine gets them alike, and the exact ranking is that of the reduced vectors.
+The directions come from the documents (uncentred PCA, which preserves dot products best). The rows are scaled
+to unit length again. The encoder does not make such vectors, so quality on them says nothing about the
+encoder. Every engine gets the same vectors, and the exact ranking is that of the reduced vectors.
 """
 
 import shutil
@@ -17,7 +17,7 @@ BLOCK = 1 << 16
 
 
 def reduced(workload: Workload, dim: int) -> Workload:
-    """The workload in `dim` dimensions, made once and kept beside it."""
+    """The workload in `dim` dimensions; it is made once and stored beside the original."""
     folder = workload.folder.with_name(f"{workload.folder.name}-{dim}d")
     if not (folder / "about.json").exists():
         axes = principal_axes(workload.docs, dim)
@@ -40,7 +40,7 @@ def reduced(workload: Workload, dim: int) -> Workload:
 
 
 def principal_axes(vectors: NDArray[np.float16], dim: int) -> NDArray[np.float32]:
-    """(full dim, dim) orthonormal columns that keep most of the vectors' squared length."""
+    """(full dim, dim) orthonormal columns, those that keep most of the vectors' squared length."""
     moments = np.zeros((vectors.shape[1],) * 2)
     for first in range(0, len(vectors), BLOCK):
         block = vectors[first : first + BLOCK].astype(np.float32)

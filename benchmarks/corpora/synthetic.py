@@ -1,9 +1,9 @@
-"""Token vectors drawn from a model of text, for engines to be compared on without an encoder.
+"""Draws token vectors from a model of text, to compare engines without an encoder.
 
-A token is its kind's centroid (Zipf-weighted kinds, one to four senses each), plus its document's topic,
-plus noise, all anisotropic as real token vectors are. A query takes its tokens from several neighbouring
-documents, so that the exact ranking is a slope and not one spike. Recall on it ranks engines like real
-texts do, but says nothing of retrieval quality: there are no relevance judgements.
+A token is the sum of its kind's centroid (Zipf-weighted kinds, one to four senses each), its document's topic
+and noise. All three are anisotropic, as real token vectors are. A query takes its tokens from several
+neighbouring documents, so that the exact scores decline gradually after the best one. Recall ranks engines as
+on real texts, but says nothing about retrieval quality, because there are no relevance judgements.
 """
 
 from dataclasses import asdict, dataclass
@@ -21,7 +21,7 @@ FAVOURITE_SHARE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How many of what; the defaults are the "5,000 documents / 400k tokens, 32 query tokens" workload."""
+    """The sizes of a workload; the defaults are "5,000 documents / 400k tokens, 32 query tokens"."""
 
     n_docs: int = 5_000
     mean_tokens: int = 80
@@ -54,13 +54,13 @@ class Model:
         self.topic_salt = generator.integers(0, 1 << 30, shape.n_topics)
 
     def noise(self, n: int) -> Floats:
-        """(n, dim) with E |x|² = 1, concentrated in few directions."""
+        """(n, dim) noise with E |x|² = 1, concentrated in few directions."""
         return self._normal(n) @ self.axes
 
     def tokens(
         self, topics: NDArray[np.int64], doclens: NDArray[np.int64]
     ) -> tuple[Floats, NDArray[np.int64]]:
-        """(n_tokens, dim) unit rows and (n_tokens,) kinds of documents with the given topics."""
+        """(n_tokens, dim) unit rows and (n_tokens,) kinds, the tokens of documents with the given topics."""
         topic = topics.repeat(doclens)
         kind = self._kinds(topic)
         sense = self.first_sense[kind] + self._which_sense(topic, kind)
@@ -69,7 +69,7 @@ class Model:
         return _unit(vectors), kind
 
     def _kinds(self, topic: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Nearly half of the tokens are the topic's own words; the rest follow Zipf's law."""
+        """The kind of each token. Nearly half are the topic's own words; the rest follow Zipf's law."""
         zipf = np.arange(1, self.shape.n_kinds + 1) ** -0.95
         common = self.generator.choice(self.shape.n_kinds, len(topic), p=zipf / zipf.sum())
         rank = (self.generator.random(len(topic)) ** 2 * self.favourites.shape[1]).astype(np.int64)
@@ -78,7 +78,7 @@ class Model:
         return kinds
 
     def _which_sense(self, topic: NDArray[np.int64], kind: NDArray[np.int64]) -> NDArray[np.int64]:
-        """A topic uses a word in one sense, four times in five."""
+        """The sense of each token. A topic uses a word in one sense four times in five."""
         settled = (self.topic_salt[topic] + kind * 2_654_435_761) % (1 << 20)
         astray = self.generator.random(len(topic)) < 0.2
         drawn = np.where(astray, self.generator.integers(0, 1 << 30, len(topic)), settled)
@@ -97,7 +97,7 @@ class Model:
 
 
 def synthetic(shape: Shape, home: Path) -> Workload:
-    """The workload of this shape, made once and kept under `home`."""
+    """The workload of this shape; it is made once and stored under `home`."""
     folder = home / "workloads" / f"synthetic-{shape.n_docs}-{shape.mean_tokens}-{shape.dim}-{shape.seed}"
     if not (folder / "about.json").exists():
         generator = np.random.default_rng(shape.seed)
@@ -134,7 +134,7 @@ def _documents(model: Model) -> tuple[NDArray[np.float16], NDArray[np.int64], ND
 
 
 def _queries(docs: NDArray[np.float16], doclens: NDArray[np.int64], shape: Shape) -> list[Floats]:
-    """Each from one document (3/8 of the tokens) and seven of its 30 nearest neighbours, with noise."""
+    """Queries, each with noisy tokens of one document (3/8) and of seven of its 30 nearest neighbours."""
     generator = np.random.default_rng(shape.seed + 1)
     starts = np.concatenate([[0], np.cumsum(doclens)])
     n_neighbours = min(31, shape.n_docs)

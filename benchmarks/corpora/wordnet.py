@@ -1,14 +1,14 @@
-"""WordNet as a known-item collection: an example sentence -> the meaning of a word that it shows.
+"""Makes a known-item collection from WordNet: an example sentence -> the meaning of a word in it.
 
-`python -m benchmarks.corpora.wordnet build --wordnet FOLDER OUT` makes it from WordNet's own files (data.noun,
-data.verb, data.adj, data.adv), which Debian's package wordnet-base has as well:
+`python -m benchmarks.corpora.wordnet build --wordnet FOLDER OUT` makes it from WordNet's own files
+(data.noun, data.verb, data.adj, data.adv), which Debian's package wordnet-base has as well:
 
     apt-get download wordnet-base && dpkg-deb -x wordnet-base_*.deb . && ls usr/share/wordnet
 
-and `verify FOLDER` compares a copy with the frozen checksums. What is shipped was made from WordNet 3.0.
+and `verify FOLDER` compares a copy with the frozen checksums. The shipped copy was made from WordNet 3.0.
 
-A document says what words mean, in a line; a query uses one of them and need not share another word with it. No
-rule of colsearch was chosen by looking at what this collection makes of it.
+A document gives the meaning of some words in one line. A query uses one of these words and need not share
+another word with the document. No rule of colsearch was chosen on this collection.
 """
 
 import collections
@@ -44,7 +44,7 @@ CHECKSUMS = {
 
 @dataclass(frozen=True, slots=True)
 class Synset:
-    """What some words have in common: one meaning, and sentences that use them so."""
+    """One meaning that some words share, and sentences that use these words in this meaning."""
 
     name: str
     lemmas: tuple[str, ...]
@@ -73,7 +73,7 @@ def build(wordnet: Path, out: Path) -> None:
 
 
 def read_synsets(part_of_speech: str, data: str) -> Iterator[Synset]:
-    """Of one file in the format of `wndb(5WN)`: fields that name the lemmas, `|`, and the gloss."""
+    """The synsets of a file in the format of `wndb(5WN)`: fields that name the lemmas, `|`, and the gloss."""
     for line in data.splitlines():
         # The licence, at the head of each file, is indented.
         if line.startswith(" "):
@@ -87,17 +87,17 @@ def read_synsets(part_of_speech: str, data: str) -> Iterator[Synset]:
 
 
 def _lemma(field: str) -> str:
-    """Without the marker of an adjective that stands in some places only, like `galore(ip)`."""
+    """A lemma without the marker of adjectives that are used in some positions only, like `galore(ip)`."""
     return re.sub(r"\(.*\)", "", field).replace("_", " ")
 
 
 def _examples(gloss: str) -> list[str]:
-    """None where a quotation mark is missing, which turns what stands between examples into one."""
+    """The examples of a gloss; none if a quotation mark is missing, since their borders are unclear then."""
     return [] if gloss.count('"') % 2 else re.findall(r'"([^"]+)"', gloss)
 
 
 def select(synsets: Sequence[Synset]) -> list[Example]:
-    """One example a synset, in the order of their draws: long enough, and asking for that synset alone."""
+    """One example per synset, in the order of their draws: long enough, and of no other synset."""
     n_with_text = collections.Counter(synset.text for synset in synsets)
     n_with_example = collections.Counter(words(text) for synset in synsets for text in synset.examples)
     answerable = (
@@ -106,7 +106,7 @@ def select(synsets: Sequence[Synset]) -> list[Example]:
         if n_with_text[synset.text] == 1
         for text in synset.examples
         if len(text.split()) >= MIN_WORDS and n_with_example[words(text)] == 1
-        # Some definitions quote what they define.
+        # Some definitions quote the words that they define.
         if words(text) not in words(synset.text)
     )
     drawn = sorted(answerable, key=lambda example: (draw(example.text), example.text))
@@ -114,7 +114,7 @@ def select(synsets: Sequence[Synset]) -> list[Example]:
 
 
 def collection_files(synsets: Iterable[Synset], examples: Sequence[Example]) -> Iterator[tuple[str, bytes]]:
-    """(file name, uncompressed content) of everything that is shipped."""
+    """(file name, uncompressed content) of every shipped file."""
     yield (
         "corpus.jsonl.xz",
         lines({"_id": synset.name, "title": "", "text": synset.text} for synset in synsets),
@@ -127,7 +127,7 @@ def collection_files(synsets: Iterable[Synset], examples: Sequence[Example]) -> 
 
 
 def verify(folder: Path = FOLDER) -> list[str]:
-    """Names of the files whose content is not the frozen one; empty when all is well."""
+    """Names of the files whose content differs from the frozen one."""
     return differing(folder, CHECKSUMS)
 
 

@@ -1,1 +1,1 @@
-"""What is left of an index whose writer was killed, for ours and for the peers; `figures/figure_durability.py`."""
+"""Tests an index after its writer was killed, ours and the peers'; see `figures/figure_durability.py`."""

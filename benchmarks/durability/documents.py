@@ -1,4 +1,4 @@
-"""Documents that anyone can make again from their number; needs NumPy only."""
+"""Documents that every process can compute from their numbers; needs NumPy only."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ N_TOKENS = 8
 
 
 def vectors(number: int) -> NDArray[np.float32]:
-    """(N_TOKENS, DIM) float32 unit rows, drawn independently, so that no other document comes near."""
+    """(N_TOKENS, DIM) float32 unit rows, drawn independently, so that no other document is similar."""
     drawn = np.random.default_rng([17, number]).standard_normal((N_TOKENS, DIM))
     return unit(drawn)
 
 
 def with_nan(number: int) -> NDArray[np.float32]:
-    """The same, one of its tokens all NaN."""
+    """The vectors of the same document, with one token all NaN."""
     spoilt = vectors(number)
     spoilt[N_TOKENS // 2] = np.nan
     return spoilt

@@ -1,7 +1,7 @@
-"""Runs one store inside its engine's own interpreter: `process.py STORE ACTION FOLDER SETTINGS ARGUMENTS`.
+"""Runs one store in its engine's own interpreter: `process.py STORE ACTION FOLDER SETTINGS ARGUMENTS`.
 
-`write` prints the number of each document after the call that added it has returned, until it is killed; every
-other action prints one line of JSON. Needs NumPy and the engine, nothing of colsearch.
+The action `write` prints the number of each document after the call that added it has returned, until it is
+killed. Every other action prints one line of JSON. It needs NumPy and the engine, but not colsearch.
 """
 
 import importlib.util
@@ -21,7 +21,8 @@ import numpy as np  # noqa: E402
 
 from benchmarks.durability import documents  # noqa: E402
 
-# Less than a coarse code loses of a document's score for its own vectors, far more than any other document has.
+# A document counts as found if its own vectors give this share of the full score. Coarse codes keep more than
+# this share, and every other document has far less.
 NEARLY = 0.8
 BEYOND = 1_000_000
 
@@ -32,7 +33,7 @@ def create(adapter: ModuleType, folder: Path, *, n_docs: int, distribution: str)
 
 
 def write(adapter: ModuleType, folder: Path, settings: dict[str, Any], *, first: int, n_docs: int) -> None:
-    """Add one document after the other; a number on standard output is an acknowledged document."""
+    """Add documents one by one; each number on standard output is an acknowledged document."""
     acknowledged = _only_replies()
     store = adapter.Store(folder, **settings)
     for number in range(first, first + n_docs):
@@ -43,10 +44,10 @@ def write(adapter: ModuleType, folder: Path, settings: dict[str, Any], *, first:
 def inspect(
     adapter: ModuleType, folder: Path, settings: dict[str, Any], *, numbers: Sequence[int]
 ) -> dict[str, Any]:
-    """Open what is there, look for these documents, then add another one."""
+    """Open the index, look up these documents, then add another one."""
     try:
         store = adapter.Store(folder, **settings)
-    except BaseException as error:  # noqa: BLE001 - a Rust panic is no Exception; whatever it is, it is the finding
+    except BaseException as error:  # noqa: BLE001 - a Rust panic is no Exception; any error is the finding
         return {"opens": False, "error": _said(error)}
     found: dict[str, Any] = {"opens": True, **judged(store, numbers, adapter.FULL_SCORE)}
     try:
@@ -59,10 +60,10 @@ def inspect(
 
 
 def judged(store: Any, numbers: Sequence[int], full_score: float) -> dict[str, Any]:
-    """Which documents are gone, which come back under another's id, and what searches raised.
+    """The documents that are lost, those with a wrong id, and the errors that searches raised.
 
     Args:
-        full_score: of a document that is searched for with its own vectors.
+        full_score: the score of a document for its own vectors.
     """
     lost, wrong, errors = [], [], []
     for number in numbers:
@@ -82,7 +83,7 @@ def judged(store: Any, numbers: Sequence[int], full_score: float) -> dict[str, A
 def spoil(
     adapter: ModuleType, folder: Path, settings: dict[str, Any], *, numbers: Sequence[int], n_docs: int
 ) -> dict[str, Any]:
-    """Add one document with a NaN among its vectors: is it refused, and are the others' scores what they were?"""
+    """Add a document with a NaN in its vectors; report whether it is refused and which answers changed."""
     store = adapter.Store(folder, **settings)
     before = [store.search(documents.vectors(number), 3) for number in numbers]
     refused = None
@@ -108,7 +109,7 @@ def _said(error: BaseException) -> str:
 
 
 def import_store(name: str) -> ModuleType:
-    """By path and under another name, since a store is called like the package that it drives."""
+    """Import a store by path under another name, since it is called like the package that it uses."""
     spec = importlib.util.spec_from_file_location(f"store_{name}", HERE / "stores" / f"{name}.py")
     if spec is None or spec.loader is None:
         raise ImportError(f"no store {name}.py")
@@ -118,7 +119,7 @@ def import_store(name: str) -> ModuleType:
 
 
 def _only_replies() -> int:
-    """A descriptor for what is said to the parent; what libraries print goes to standard error."""
+    """A descriptor for replies to the parent; the output of libraries is sent to standard error."""
     replies = os.dup(1)
     os.dup2(2, 1)
     return replies

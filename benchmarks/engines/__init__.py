@@ -1,4 +1,4 @@
-"""One adapter a file, run inside the engine's own environment.
+"""One adapter per file; each runs in its engine's own environment.
 
-Each defines `build(folder, workload, **settings)` and `Engine`.
+Each adapter defines `build(folder, workload, **settings)` and `Engine`.
 """

@@ -1,4 +1,4 @@
-"""colsearch through its public door: `ColIndex` over the caller's own token vectors."""
+"""colsearch through its public class: `ColIndex` over the caller's own token vectors."""
 
 import shutil
 from pathlib import Path

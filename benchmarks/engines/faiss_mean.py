@@ -1,6 +1,6 @@
-"""Mean pooling on FAISS: candidates by one averaged vector a document, then MaxSim over our 4-bit codes.
+"""Mean pooling on FAISS: candidates by one averaged vector per document, then MaxSim over our 4-bit codes.
 
-The second stage is colsearch's own kernel, so that the difference to colsearch is the first stage alone.
+The second stage is colsearch's own kernel, so this engine differs from colsearch in the first stage alone.
 """
 
 import shutil

@@ -1,8 +1,8 @@
 """MUVERA's fixed dimensional encodings on FAISS (Dhulipala et al., NeurIPS 2024), second stage as faiss_mean.
 
-Space is cut by random hyperplanes, R times; a query sums its tokens per cell, a document averages them, and
-an empty cell of a document takes its nearest token ("fill empty"). Inner products of the two, concatenated
-over cells and repetitions, approach MaxSim (more exactly, Chamfer similarity).
+Random hyperplanes divide space into cells, R times. A query sums its tokens per cell, a document averages
+them, and an empty cell of a document takes the nearest token ("fill empty"). Both are concatenated over cells
+and repetitions. Their inner product approximates MaxSim (more exactly, Chamfer similarity).
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ class Engine:
 
 
 class Cells:
-    """The random hyperplanes and projections of all repetitions; fixed seed."""
+    """The random hyperplanes and projections of all repetitions, from a fixed seed."""
 
     def __init__(self, dim: int) -> None:
         generator = np.random.default_rng(42)
@@ -64,7 +64,7 @@ class Cells:
         return np.concatenate(blocks)
 
     def _nearest(self, cell: Any) -> Any:
-        """(n_cells,) the token whose cell differs from each in the fewest hyperplanes."""
+        """(n_cells,) for each cell the token whose own cell differs from it in the fewest hyperplanes."""
         differing = cell[:, None] ^ self.numbers
         bits = sum((differing >> i) & 1 for i in range(N_HYPERPLANES))
         return bits.argmin(0)

@@ -1,4 +1,4 @@
-"""fast-plaid 1.7 (Rust over libtorch): PLAID on the CPU. Its wheel pins torch exactly, in the CUDA build."""
+"""fast-plaid 1.7 (Rust over libtorch): PLAID on the CPU. Its wheel pins an exact torch, in the CUDA build."""
 
 import shutil
 from pathlib import Path
@@ -32,7 +32,7 @@ class Engine:
         return [int(candidate) for candidate in candidates]
 
     def rerank(self, query: Any, candidates: list[int]) -> list[float]:
-        """A search restricted to the candidates, which is how it reranks; what it does not return is NaN."""
+        """Rerank by a search restricted to the candidates; a candidate that it does not return scores NaN."""
         knobs = {"n_ivf_probe": 32, "n_full_scores": 4 * len(candidates) + 4, "subset": candidates}
         ids, scores = self.search(query, len(candidates), **knobs)
         found = dict(zip(ids, scores))

@@ -1,4 +1,4 @@
-"""LanceDB 0.40: a column of token vectors, cosine (its one metric for them), with or without IVF_PQ."""
+"""LanceDB 0.40: a column of token vectors with cosine (its only metric for them), with or without IVF_PQ."""
 
 import shutil
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""TACHIOM 0.4 (Rust, SIGIR 2026): centroids per kind of token, then residual codes. Wants token ids."""
+"""TACHIOM 0.4 (Rust, SIGIR 2026): centroids per kind of token, then residual codes. It needs token ids."""
 
 from pathlib import Path
 from typing import Any

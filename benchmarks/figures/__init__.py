@@ -1,1 +1,1 @@
-"""The figures of the suite; each file says what it claims, measures it, and shows it."""
+"""The figures of the suite; each file states a claim, measures it and shows the result."""

@@ -1,4 +1,4 @@
-"""Building: tokens per CPU-second and peak memory, the encoder and the index apart."""
+"""Building: tokens per CPU-second and peak memory, of the encoder and of the index separately."""
 
 import time
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ def run(options: Options) -> Measured:
 
 
 def _index_row(work: Workload, planes: tuple[int, ...], options: Options) -> Row:
-    """Codes, prefilter and all that a search needs, on disk and synced; in a process of its own."""
+    """Build, in a process of its own, codes, prefilter and all other parts of an index, synced to disk."""
     entrant = Entrant("colsearch", "colsearch", build={"planes": list(planes)})
     built = build(entrant, work, options.home, n_threads=options.threads, again=True)
     n_tokens = len(work.docs)
@@ -49,7 +49,7 @@ def _index_row(work: Workload, planes: tuple[int, ...], options: Options) -> Row
 
 
 def _recall(entrant: Entrant, work: Workload, options: Options) -> float:
-    """Of what was just built: a fast build of a bad index is no achievement."""
+    """Recall@10 of the index that was just built: a fast build of a bad index is no achievement."""
     from benchmarks.contest import index_folder
     from colsearch import ColIndex
 
@@ -90,7 +90,7 @@ def table(result: Mapping[str, Any]) -> str:
         "tokens_per_cpu_s": "tokens per CPU s",
         "wall_s": "wall s",
         "peak_mb": "peak MB above start",
-        "recall@10": "recall@10 of what was built",
+        "recall@10": "recall@10 of the new index",
     }
     return markdown_table(result["rows"], columns)
 

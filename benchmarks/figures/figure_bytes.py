@@ -1,4 +1,4 @@
-"""How small: bytes per token against judged quality, for every codec with token pooling 1, 2 and 3."""
+"""Size: bytes per token against judged quality, for every codec with token pooling 1, 2 and 3."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -36,7 +36,7 @@ def run(options: Options) -> Measured:
 
 
 def _exact_row(collection: Collection, work: Workload) -> Row:
-    """What all others are read against: MaxSim over float32 vectors."""
+    """The baseline of all other rows: MaxSim over float32 vectors."""
     ids = list(collection.documents)
     best = Reference(work.folder).ids[:, :DEPTH]
     found = {name: [(ids[row], 0.0) for row in rows] for name, rows in zip(collection.queries, best)}
@@ -50,7 +50,7 @@ def _exact_row(collection: Collection, work: Workload) -> Row:
 
 
 def _rows(collection: Collection, work: Workload, options: Options) -> Iterator[Row]:
-    """Every document is scored: what is lost here is lost to the codes, not to candidates."""
+    """Score every document, so that any loss of quality is due to the codes and not to candidates."""
     for factor in POOLING[: 1 if options.smoke else None]:
         vectors, doclens = pool(work, factor)
         smaller = replace(work, docs=vectors.astype(np.float16), doclens=doclens)
@@ -67,7 +67,7 @@ def _rows(collection: Collection, work: Workload, options: Options) -> Iterator[
 
 
 def _bytes(per_token: Mapping[str, float], factor: int) -> Row:
-    """Per token of the text, so that pooling shows: a pooled token stands for `factor` of them."""
+    """Bytes per token of the text; one pooled token stands for `factor` tokens of the text."""
     return {f"{kind}_bytes_per_token": float(per_token[kind]) / factor for kind in ("memory", "disk", "all")}
 
 
@@ -115,7 +115,7 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
 
 FIGURE = Figure(
     "bytes",
-    claim="the default codes keep float32's quality in an eighth of its memory; token pooling halves it",
+    claim="the default codes keep float32's quality in an eighth of its memory; token pooling halves that",
     minutes=20,
     run=run,
     table=table,

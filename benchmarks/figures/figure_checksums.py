@@ -1,4 +1,4 @@
-"""What it costs that every block is verified: at open, and in queries."""
+"""The cost of verifying every block: when an index is opened, and in queries."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -41,9 +41,9 @@ def run(options: Options) -> Measured:
         return call
 
     def check(way: str, query: int, ids: list[int]) -> None:
-        assert answers.setdefault(query, ids) == ids, f"query {query}: {way} finds something else"
+        assert answers.setdefault(query, ids) == ids, f"query {query}: {way} finds other documents"
 
-    # The first time, "auto" verifies the blocks that a query is the first to touch; then it has nothing to do.
+    # In the first pass, "auto" verifies each block when it is first read; in the second it verifies none.
     calls = {way: searching(way) for way in WAYS}
     first, again = (interleave(calls, n_queries, seed=options.seed, check=check) for _ in range(2))
     rows: list[Row] = []
@@ -71,10 +71,10 @@ def run(options: Options) -> Measured:
 COLUMNS = {
     "verify": "verify=",
     "open_cpu_median_ms": "open, CPU ms",
-    "open_extra_cpu_s_per_gb": "CPU s per GB for verifying at open",
+    "open_extra_cpu_s_per_gb": "open, CPU s per GB for verifying",
     "cpu_median_ms": "query, CPU ms",
-    "first_ratio_to_off": "first asked, to verify=off (95 % interval)",
-    "ratio_to_off": "asked again, to verify=off",
+    "first_ratio_to_off": "first time: CPU / CPU with verify=off (95 % interval)",
+    "ratio_to_off": "again: CPU / CPU with verify=off",
 }
 
 

@@ -1,4 +1,4 @@
-"""Cold start: what a fresh process pays until its first hit."""
+"""Cold start: the time of a fresh process until its first hits."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from benchmarks.render import markdown_table
 from benchmarks.result import Row
 
 N_PROCESSES = 5
-# Runs in the fresh process; each step's wall and CPU seconds since its first line, and what was found.
+# Runs in the fresh process. It prints each step's wall and CPU seconds since its first line, and the hits.
 SCRIPT = """
 import json, sys, time
 wall, cpu = time.perf_counter(), time.process_time()
@@ -51,7 +51,7 @@ def run(options: Options) -> Measured:
     n_processes = 1 if options.smoke else N_PROCESSES
     command = [sys.executable, "-c", SCRIPT, str(folder), str(query), str(options.threads)]
     with tempfile.TemporaryDirectory() as empty:
-        # Compiling takes longer than all else in a smoke run, so there the cache at hand is used.
+        # A smoke run uses the existing cache, because compiling would take longer than the rest of the run.
         cache = None if options.smoke else Path(empty)
         first = [_process(command, cache)]
         later = [_process(command, cache) for _ in range(n_processes)]

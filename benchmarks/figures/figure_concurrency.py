@@ -1,4 +1,4 @@
-"""Throughput with 1 to 8 callers in one process, of many queries in one call, and beside a writer."""
+"""Throughput: with 1 to 8 callers in one process, with many queries in one call, and beside a writer."""
 
 import threading
 import time
@@ -36,7 +36,7 @@ def run(options: Options) -> Measured:
             _readers(index, work, alone, exact, n, seconds)
             for n in (CALLERS[:2] if options.smoke else CALLERS)
         ]
-        # Before anything is written: what the writer adds is scored besides.
+        # Batches come before the writer, because documents that it adds are scored in addition.
         rows += _batches(folder, work, alone, 1 if options.smoke else ROUNDS)
         rows.append(_readers_and_writer(index, work, alone, exact, seconds))
     return Measured(rows, {"workload": "debian", "n_docs": work.n_docs, "seconds": seconds, "n_threads": 1})
@@ -50,9 +50,10 @@ def _readers(
     n_callers: int,
     seconds: float,
 ) -> dict[str, Any]:
-    """Each caller asks its own queries for the time given; every answer must be the one given alone.
+    """Let each caller ask its own queries for `seconds`.
 
-    Or the exact one: after a merge everything is scored until the prefilter covers the new segment too.
+    Every answer must equal the answer without other callers, or the exact answer: after a merge every
+    document is scored until the prefilter covers the new segment too.
     """
     stop = time.perf_counter() + seconds
     latencies: list[list[float]] = [[] for _ in range(n_callers)]
@@ -72,22 +73,22 @@ def _readers(
     with ThreadPoolExecutor(n_callers) as callers:
         list(callers.map(ask, range(n_callers)))
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    each = sorted(latency for own in latencies for latency in own)
+    sorted_ms = sorted(latency for own in latencies for latency in own)
     return {
         "case": "readers",
         "n_callers": n_callers,
         "identical": not wrong,
-        "queries_per_s": len(each) / wall,
-        "wall_median_ms": each[len(each) // 2],
-        "wall_p95_ms": each[int(len(each) * 0.95)],
-        "cpu_mean_ms": cpu * 1e3 / len(each),
+        "queries_per_s": len(sorted_ms) / wall,
+        "wall_median_ms": sorted_ms[len(sorted_ms) // 2],
+        "wall_p95_ms": sorted_ms[int(len(sorted_ms) * 0.95)],
+        "cpu_mean_ms": cpu * 1e3 / len(sorted_ms),
     }
 
 
 def _readers_and_writer(
     index: "ColIndex", work: Workload, alone: list[list[int]], exact: list[list[int]], seconds: float
 ) -> Row:
-    """Adds are of documents that no query finds among its best, so that answers must not change."""
+    """Add documents that no query has among its best while a reader asks, so its answers must not change."""
     stop = threading.Event()
     n_commits = 0
 
@@ -107,10 +108,10 @@ def _readers_and_writer(
 
 
 def _batches(folder: Path, work: Workload, alone: list[list[int]], n_rounds: int) -> list[Row]:
-    """One call with many queries on two threads, for a user who has them all, against one by one on one thread.
+    """Compare one call with many queries on two threads with the same queries one by one on one thread.
 
-    Each on an index that was just opened, where documents are mapped and verified as they are first met, and then
-    again. The machine drifts, so they take turns.
+    Both run on an index that was just opened, which maps and verifies documents when they are first read, and
+    then again. They take turns, because the machine's speed drifts.
     """
     from colsearch import ColIndex
 
@@ -158,20 +159,20 @@ def table(result: Mapping[str, Any]) -> str:
         "case": "case",
         "n_callers": "callers",
         "queries_per_s": "queries/s",
-        "times_one_by_one": "times one by one",
+        "times_one_by_one": "throughput / one by one",
         "wall_median_ms": "median ms",
         "wall_p95_ms": "p95 ms",
         "cpu_mean_ms": "CPU ms/query",
         "commits_per_s": "commits/s",
-        "identical": "same answers as alone, or exact ones",
+        "identical": "answers equal those alone, or exact ones",
     }
     return markdown_table(result["rows"], columns)
 
 
 FIGURE = Figure(
     "concurrency",
-    claim="two callers, or one call with many queries on two threads, get at least 1.5 times the throughput of one, "
-    "and a writer changes no answer",
+    claim="two callers, or one call with many queries on two threads, get at least 1.5 times the throughput "
+    "of one, and a writer changes no answer",
     minutes=2,
     run=run,
     table=table,

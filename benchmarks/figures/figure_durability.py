@@ -1,4 +1,4 @@
-"""Durability: what is left of ours and of the peers' when a writer is killed, and what a NaN does to them."""
+"""Durability: the state of our index and of the peers' after a writer was killed, and the effect of a NaN."""
 
 import json
 import os
@@ -27,7 +27,7 @@ class Entrant:
 
     Attributes:
         store: file in durability/stores/; also the name of the peer's environment.
-        distribution: whose version is reported.
+        distribution: the package whose version is reported.
     """
 
     store: str
@@ -48,9 +48,9 @@ ENTRANTS = (
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """Attributes:
-    n_docs: of the index before the kills.
-    n_looked_for: of these, how many are looked for afterwards, beside all that were acknowledged.
-    n_adds: of the run that is not killed, and the most after which a kill comes.
+    n_docs: documents of the index before the kills.
+    n_looked_for: how many of these are looked up afterwards, besides all documents that were acknowledged.
+    n_adds: documents that the run without a kill adds; a kill comes after at most this many.
     """
 
     n_docs: int = 1_200
@@ -60,7 +60,7 @@ class Sizes:
 
 
 class FailedError(RuntimeError):
-    """A peer could not do what is needed to try it; in its own words."""
+    """A peer failed at a step that the trial needs; the message is its own."""
 
 
 def run(options: Options) -> Measured:
@@ -86,7 +86,7 @@ def run(options: Options) -> Measured:
 
 
 class Trial:
-    """One entrant: its index, the processes that work on copies of it, and what they found."""
+    """One entrant: its index, the processes that work on copies of it, and their results."""
 
     def __init__(self, entrant: Entrant, sizes: Sizes, options: Options) -> None:
         self.entrant, self.sizes, self.options = entrant, sizes, options
@@ -95,14 +95,20 @@ class Trial:
         self.looked_for = random.Random(options.seed).sample(range(sizes.n_docs), sizes.n_looked_for)
 
     def row(self) -> Row:
-        """Raises: NotInstalledError; FailedError: if not even a run without a kill comes out right."""
+        """Run the trial.
+
+        Raises:
+            NotInstalledError: if the peer is missing.
+            FailedError: if even a run without a kill goes wrong.
+        """
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         arguments = {"n_docs": self.sizes.n_docs, "distribution": self.entrant.distribution}
-        made = self._ask("create", self.folder / "whole", **arguments)
+        created = self._ask("create", self.folder / "whole", **arguments)
         span_s = self._unharmed()
         rng = random.Random(self.options.seed)
-        # Somewhere within the add that follows: counted, so that a busy machine does not stretch the runs.
+        # Each kill comes during the add that follows a number of adds. Adds are counted instead of timed, so
+        # that a busy machine does not make the runs longer.
         moments = [
             (rng.randint(1, self.sizes.n_adds), rng.uniform(0, span_s / self.sizes.n_adds))
             for _ in range(self.sizes.n_kills)
@@ -110,7 +116,7 @@ class Trial:
         ends = [self._killed(n_adds, delay_s) for n_adds, delay_s in moments]
         row = {
             "engine": self.entrant.store,
-            "version": made["version"],
+            "version": created["version"],
             "saves by": self.entrant.way,
             "n_kills": self.sizes.n_kills,
             **summary(ends),
@@ -120,7 +126,10 @@ class Trial:
         return row
 
     def _unharmed(self) -> float:
-        """Seconds that the additions take when nobody kills; what the peer's search cannot find then, none can."""
+        """Seconds that the adds take without a kill.
+
+        Raises: FailedError: if documents are lost even so, since then a trial with kills would show nothing.
+        """
         self._copy_whole()
         with self._start("write", self.copy, first=self.sizes.n_docs, n_docs=self.sizes.n_adds) as writer:
             assert writer.stdout is not None
@@ -136,7 +145,7 @@ class Trial:
         return span_s
 
     def _killed(self, n_adds: int, delay_s: float) -> dict[str, Any]:
-        """Kill a writer so many seconds after so many documents, and look."""
+        """Kill a writer `delay_s` after it has acknowledged `n_adds` documents, and inspect the index."""
         self._copy_whole()
         with self._start("write", self.copy, first=self.sizes.n_docs, n_docs=1_000_000) as writer:
             assert writer.stdout is not None
@@ -173,14 +182,14 @@ class Trial:
     def _ask(self, action: str, folder: Path, **arguments: Any) -> dict[str, Any]:
         with self._start(action, folder, **arguments) as process:
             try:
-                said, _ = process.communicate(timeout=LIMIT_S)
+                output, _ = process.communicate(timeout=LIMIT_S)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 raise FailedError(f"no answer within {LIMIT_S} s") from None
-        if process.returncode or not said:
+        if process.returncode or not output:
             raise FailedError(f"{action} ended with {process.returncode}: {self._log_end()}")
-        # What an engine says of its files shall not tell where they lay.
-        answer: dict[str, Any] = json.loads(said.replace(str(folder), "INDEX"))
+        # An engine's message may name its files; the result must not name this machine's folders.
+        answer: dict[str, Any] = json.loads(output.replace(str(folder), "INDEX"))
         return answer
 
     def _start(self, action: str, folder: Path, **arguments: Any) -> subprocess.Popen[str]:
@@ -194,22 +203,22 @@ class Trial:
                 stderr=log,
                 env={**os.environ, **extra},
                 text=True,
-                # A group of its own, so that a kill takes whatever the engine started.
+                # A process group of its own, so that a kill also ends all processes that the engine started.
                 start_new_session=True,
             )
 
     def _log_end(self) -> str:
         lines = (self.folder / "log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return lines[-1][:200] if lines else "nothing was said"
+        return lines[-1][:200] if lines else "no output"
 
 
 def is_well(end: Mapping[str, Any]) -> bool:
-    """Opened, every document found under its own id, and the next write works."""
+    """Whether the index opens, has every document under its own id, and takes the next write."""
     return end["opens"] and end["writes"] and not (end["lost"] or end["wrong"] or end["errors"])
 
 
 def summary(ends: Sequence[Mapping[str, Any]]) -> Row:
-    """Runs that ended in each way; a run that does not open has lost all that was acknowledged."""
+    """Number of runs that ended in each way; documents are looked up only in an index that opens."""
     opened = [end for end in ends if end["opens"]]
     errors = [end["error"] for end in ends if "error" in end] + [e for end in opened for e in end["errors"]]
     return {
@@ -229,15 +238,15 @@ COLUMNS = {
     "version": "version",
     "saves by": "saves by",
     "n_kills": "kills",
-    "n_acknowledged": "documents acknowledged before them",
+    "n_acknowledged": "documents acknowledged before the kills",
     "unopenable": "cannot be opened",
-    "losing": "acknowledged documents gone",
-    "wrong": "documents under another's id",
+    "losing": "acknowledged documents lost",
+    "wrong": "documents under a wrong id",
     "failing": "searches that raise",
-    "unwritable": "the next add fails",
+    "unwritable": "next add fails",
     "unharmed": "unharmed",
     "nan": "a document with a NaN",
-    "nan_changed": "answers it changed",
+    "nan_changed": "answers changed by it",
 }
 
 
@@ -247,7 +256,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 FIGURE = Figure(
     "durability",
-    claim="a killed writer costs our index nothing that was acknowledged, and a NaN no score",
+    claim="a killed writer loses no acknowledged document of our index, and a NaN changes no score",
     minutes=25,
     run=run,
     table=table,

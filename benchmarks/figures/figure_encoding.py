@@ -1,4 +1,4 @@
-"""Encoding: the embedded model in each precision that this CPU multiplies, one thread, in turns."""
+"""Encoding: the embedded model in each precision that this CPU multiplies, on one thread, in turns."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -61,9 +61,9 @@ def run(options: Options) -> Measured:
 COLUMNS = {
     "compute": "computes in",
     "tokens_per_cpu_s": "tokens per CPU-second",
-    "float32_over_this": "float32's time / this",
+    "float32_over_this": "float32's time / this row's",
     "token_cosine_mean": "cosine with float32's vectors",
-    "token_cosine_lowest": "the lowest",
+    "token_cosine_lowest": "lowest cosine",
 }
 
 

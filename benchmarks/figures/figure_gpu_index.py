@@ -1,4 +1,4 @@
-"""One index on a GPU, where every document is scored, and on the CPU with and without its prefilter."""
+"""One index on a GPU, which scores every document, and on the CPU with and without its prefilter."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -53,7 +53,7 @@ def run(options: Options) -> Measured:
                 exact[query] = [hit.score for hit in on_cpu.search(queries[query], K, exact=True)]
             scores = [hit.score for hit in hits[0]]
             recalls[name].append(recall_with_ties(scores, exact[query]))
-            # Every document is scored on the device, by the same integers.
+            # The device scores every document in the same integer arithmetic, so the scores must be equal.
             assert not name.startswith("GPU") or scores == exact[query]
 
         times = interleave(

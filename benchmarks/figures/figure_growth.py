@@ -20,7 +20,7 @@ from benchmarks.result import Row
 
 SIZES = (1_000, 3_000, 10_000, 30_000, 50_000, 100_000, 300_000, 500_000, 1_000_000)
 N_QUERIES = 100
-# Of a scan of millions of documents, which takes seconds.
+# Queries of the exact scan; one scan of millions of documents takes seconds.
 N_TIMED_EXACT = 20
 K = 10
 LESS_RECALL = 0.95
@@ -45,7 +45,7 @@ def run(options: Options) -> Measured:
             # Many queries in one call share a pass over the codes.
             found = index.search([work.queries[i] for i in range(n_queries)], K, exact=True)
             exact_scores = [[hit.score for hit in hits] for hits in found]
-        # A process that built nothing, so that memory and the time to open are a reader's.
+        # A new process, which did not build the index, so that memory and opening time are a reader's.
         with open_engine(Entrant("colsearch", "colsearch"), work, options.home, options.threads) as reader:
             measured = _measure(reader, folder, exact_scores, options.seed)
         rows.append(
@@ -67,7 +67,7 @@ def _add(index: Any, grown: Grown, first: int, last: int) -> None:
 
 
 def _measure(reader: EngineProcess, folder: Path, exact_scores: Sequence[Sequence[float]], seed: int) -> Row:
-    """Default search and one of less recall against `exact=True` of the same index, in turns."""
+    """Compare default search and a search with less recall to `exact=True` on the same index, in turns."""
     loaded = reader.ask("load", folder=str(folder), settings={})
     recalls: dict[str, list[float]] = {"default": [], "less": []}
     candidates: dict[str, list[int]] = {"default": [], "less": []}
@@ -95,8 +95,8 @@ def _measure(reader: EngineProcess, folder: Path, exact_scores: Sequence[Sequenc
         "exact": exact,
     }
     spent = interleave(runs, len(exact_scores), seed=seed, check=check, limits={"exact": N_TIMED_EXACT})
-    times = {name: one.summary() for name, one in spent.items()}
-    # By now, what these queries touch is mapped, and has been checked against its checksums.
+    times = {name: calls.summary() for name, calls in spent.items()}
+    # By now every block that these queries read is mapped and verified.
     again = interleave({"less": runs["less"]}, len(exact_scores), seed=seed, check=lambda *_: None)
     return {
         "recall@10": mean_interval(recalls["default"]).rounded()[0],
@@ -156,7 +156,7 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
 
 FIGURE = Figure(
     "growth",
-    claim="up to half a million, ten times the documents cost at most three times the latency",
+    claim="up to half a million documents, ten times as many take at most three times the latency",
     minutes=70,
     run=run,
     table=table,

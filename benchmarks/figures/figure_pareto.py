@@ -1,4 +1,4 @@
-"""Recall against latency: every engine's own knobs, its defaults always among them."""
+"""Recall against latency: every engine with its own search settings, always including its defaults."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,7 +40,7 @@ def run(figure: str, options: Options) -> Measured:
 def reasons_to_leave_out(
     contest: Mapping[str, Any], engines: Sequence[str], options: Options
 ) -> dict[str, str]:
-    """Engine -> why it does not take part, so that none is missing without a word."""
+    """A mapping from each engine that is left out to the reason, so that none is missing silently."""
     reasons = dict(contest.get("left_out", {}))
     reasons |= {engine: "not among --engines" for engine in engines if not options.wants(engine)}
     if options.smoke:
@@ -49,9 +49,9 @@ def reasons_to_leave_out(
 
 
 def against_ours(row: Row, rows: Sequence[Row]) -> Row:
-    """This setting's cost over ours at the same recall, read off our curve."""
+    """The cost of this setting divided by ours at the same recall, interpolated on our curve."""
     own = dict(by_contest(rows))[_contest(row)]
-    ours = [one for one in own if one["engine"] == OURS]
+    ours = [setting for setting in own if setting["engine"] == OURS]
     measure = f"recall@{row['k']}"
     cost = cost_at_recall(ours, row[measure], measure=measure)
     return {"cpu_ratio_to_ours": row["cpu_median_ms"] / cost if cost else None}
@@ -81,15 +81,17 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def by_contest(rows: Sequence[Row]) -> Iterator[tuple[tuple[str, int], list[Row]]]:
-    """Rows of each workload and k."""
+    """The rows of each workload and k."""
     for contest in dict.fromkeys(_contest(row) for row in rows):
         yield contest, [row for row in rows if _contest(row) == contest]
 
 
 def _shown(rows: Sequence[Row]) -> list[Row]:
-    """Rows of one contest as tables have them: nDCG only of engines that were asked all of its queries."""
-    most = max(row.get("n_queries", 0) for row in rows)
-    return [_readable(row if row.get("n_queries", 0) == most else {**row, "ndcg@10": None}) for row in rows]
+    """The rows of one contest for a table; nDCG is shown only for engines that answered all queries."""
+    n_queries = max(row.get("n_queries", 0) for row in rows)
+    return [
+        _readable(row if row.get("n_queries", 0) == n_queries else {**row, "ndcg@10": None}) for row in rows
+    ]
 
 
 def _contest(row: Row) -> tuple[str, int]:
@@ -125,10 +127,10 @@ SUMMARY = {
 
 
 def summary(result: Mapping[str, Any]) -> str:
-    """Each engine with its defaults, on the contests that are meant for a first page, or else the first."""
+    """Each engine with its defaults, on the contests marked for the first page, or on the first contest."""
     contests = result["config"]["contests"]
-    chosen = [one for one in contests if one.get("first_page")] or contests[:1]
-    shown = [(one["workload"], one["k"]) for one in chosen]
+    chosen = [contest for contest in contests if contest.get("first_page")] or contests[:1]
+    shown = [(contest["workload"], contest["k"]) for contest in chosen]
     rows = [row for row in result["rows"] if not row["knobs"] or row["knobs"] == {"exact": True}]
     return "\n".join(
         f"**{_title(own)}**\n\n" + markdown_table(_shown(own), _filled(own, SUMMARY))
@@ -138,7 +140,7 @@ def summary(result: Mapping[str, Any]) -> str:
 
 
 def _filled(rows: Sequence[Row], columns: Mapping[str, str]) -> dict[str, str]:
-    """Without the columns that no row has a figure for."""
+    """Leave out the columns in which every row is empty."""
     given = {key for row in rows for key, value in _readable(row).items() if value is not None}
     return {key: title for key, title in columns.items() if key in given}
 

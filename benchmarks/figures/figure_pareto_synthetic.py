@@ -1,4 +1,4 @@
-"""Recall against latency on vectors that no encoder made: long queries, 10 and 100 hits."""
+"""Recall against latency on synthetic vectors: long queries, 10 and 100 hits."""
 
 from functools import partial
 
@@ -7,7 +7,7 @@ from benchmarks.figures.figure_pareto import plot, run, summary, table
 
 FIGURE = Figure(
     "pareto-synthetic",
-    claim="the same holds for long queries on 128-dim vectors, at 10 and at 100 hits",
+    claim="the claim of pareto also holds for long queries on synthetic 128-dim vectors, at 10 and 100 hits",
     minutes=20,
     run=partial(run, "pareto-synthetic"),
     table=table,

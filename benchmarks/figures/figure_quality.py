@@ -1,4 +1,4 @@
-"""How good: judged quality of every way to search, on the shipped collections or the user's own."""
+"""Quality: relevance of every way to search, on the shipped collections or the user's own."""
 
 import json
 import time
@@ -63,7 +63,7 @@ def _collection_rows(name: str, config: Mapping[str, Any], options: Options) -> 
 def _systems(
     collection: Collection, work: Workload, index: "ColIndex", config: Mapping[str, Any], home: Any
 ) -> dict[str, Answer]:
-    """Exact MaxSim comes first: the others are read against it."""
+    """The systems to compare. Exact MaxSim comes first, because the others are compared with it."""
     reference = Reference(work.folder)
     texts = list(collection.queries.values())
     lexical = bm25_best(list(collection.documents.values()), texts, DEPTH)
@@ -86,7 +86,7 @@ def _systems(
 
 
 def _answers(collection: Collection, answer: Answer) -> tuple[Run, float]:
-    """What a system found by document id, and its CPU time per query."""
+    """The document ids that a system found, and its CPU time per query."""
     ids = list(collection.documents)
     started = time.process_time()
     found = [answer(query) for query in range(len(collection.queries))]
@@ -96,7 +96,7 @@ def _answers(collection: Collection, answer: Answer) -> tuple[Run, float]:
 
 
 def _single_vector(collection: Collection, home: Any) -> Answer:
-    """The embedded model as it was trained: mean-pooled, cosine."""
+    """The embedded model as a single-vector model, as it was trained: mean-pooled, cosine."""
     documents, queries = pooled(collection, home)
 
     def answer(query: int) -> list[tuple[int, float]]:
@@ -134,7 +134,7 @@ _FIRST_PAGE = (EXACT, "BM25", "single vector", "colsearch default", "colsearch h
 
 
 def summary(result: Mapping[str, Any]) -> str:
-    """nDCG@10, systems by collections."""
+    """A table of nDCG@10 with one row per system and one column per collection."""
     collections = list(dict.fromkeys(row["collection"] for row in result["rows"]))
     by_place = {(row["system"], row["collection"]): row["ndcg@10"] for row in result["rows"]}
     rows = [

@@ -62,7 +62,7 @@ def _race(
     options: Options,
     skipped: list[Row],
 ) -> list[Row]:
-    """The exact top `size` of each query as candidates, shuffled: what a good retriever hands over."""
+    """Time the reranking of each query's exact top `size`, shuffled, as from a good retriever."""
     generator = np.random.default_rng(options.seed)
     candidates = [generator.permutation(reference.ids[query, :size]).tolist() for query in range(n_queries)]
     errors: dict[str, float] = dict.fromkeys(opened, 0.0)
@@ -70,8 +70,8 @@ def _race(
 
     def check(name: str, query: int, answer: dict[str, Any]) -> None:
         scores = np.array(answer["scores"], np.float64)
-        known = dict(zip(reference.ids[query].tolist(), reference.scores[query].tolist()))
-        truth = np.array([known[candidate] for candidate in candidates[query]])
+        exact_scores = dict(zip(reference.ids[query].tolist(), reference.scores[query].tolist()))
+        truth = np.array([exact_scores[candidate] for candidate in candidates[query]])
         error = float(np.nanmax(np.abs(scores - truth)))
         if opened[name][0].exact and not error < 2e-2:
             raise WrongAnswerError(f"{name}: a reranked score is off by {error}")

@@ -1,4 +1,4 @@
-"""Updates: what adding, replacing and deleting costs on an index that is large already."""
+"""Updates: the cost of adding, replacing and deleting documents of a large index."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -55,8 +55,8 @@ def _rows(index: "ColIndex", work: Workload, documents: list[Any], n: int, optio
 
 
 def _cost(step: str, n: int, times: list[Timed[Any]], index: "ColIndex", work: Workload) -> Row:
-    """Median cost of a call, and that the index still answers as it should afterwards."""
-    wall, cpu = np.median([one.wall_ms for one in times]), np.median([one.cpu_ms for one in times])
+    """The median cost of a call, with a check that the index still gives right answers afterwards."""
+    wall, cpu = np.median([call.wall_ms for call in times]), np.median([call.cpu_ms for call in times])
     return {
         "step": step,
         "documents": n,
@@ -69,7 +69,7 @@ def _cost(step: str, n: int, times: list[Timed[Any]], index: "ColIndex", work: W
 
 
 def _recall(index: "ColIndex", work: Workload) -> float:
-    """Of the original documents: the added ones are copies, so a copy stands for its original."""
+    """Recall of the original documents. The added documents are copies, so a copy counts as its original."""
     n_queries = min(20, len(work.queries))
     reference = Reference(work.folder, n_queries=n_queries)
     recalls = []

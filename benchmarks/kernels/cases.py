@@ -1,4 +1,4 @@
-"""What the kernels are timed on: the shapes of real use, drawn from a seed, the same in every process."""
+"""The data that kernels are timed on: shapes of real use, drawn from a seed, the same in every process."""
 
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -13,14 +13,14 @@ N_QUERY_TOKENS = 32
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A set of documents and which of them are scored.
+    """A set of documents, and the choice of those that are scored.
 
     Attributes:
-        doclen: tokens per document; the mean where they vary.
+        doclen: tokens per document; the mean if lengths vary.
         ragged: draw lengths from 1 to twice `doclen`.
-        n_candidates: scattered documents, another draw for each call; None scores all in order.
-        repeats: calls within one timed turn. Other processes run between turns, so a single call finds the
-            caches empty; the more repeats, the more the figure is that of a loop over data in cache.
+        n_candidates: number of scattered documents, drawn anew for each call; None scores all in order.
+        repeats: calls within one timed turn. Other processes run between turns, so the first call finds the
+            caches empty. With more repeats, the time is closer to that of a loop over data in cache.
     """
 
     name: str
@@ -38,10 +38,11 @@ class Case:
         return asdict(self)
 
 
-# Scoring a single token is next to no work: what it costs is the fixed cost of a call.
+# Scoring a single token is almost no work, so its time is the fixed cost of a call.
 ONE_TOKEN = Case("one token", n_docs=1, doclen=1, repeats=200)
-# Half a MiB of float32, which fits the second-level cache; a quarter is taken off to see the loop alone. (Off one
-# token, and on a busy machine, codes came out faster than the processor can be.)
+# Half a MiB of float32, which fits into the second-level cache. The time of a quarter of it is subtracted, to
+# measure the loop without the fixed cost. (With the time of one token subtracted, on a busy machine, codes
+# appeared faster than the processor can be.)
 CACHED = Case("cached", n_docs=16, doclen=60, repeats=100)
 CACHED_QUARTER = Case("a quarter of it", n_docs=4, doclen=60, repeats=200)
 CASES = (
@@ -79,7 +80,7 @@ class Data:
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.doclens)])
 
     def documents(self) -> list[NDArray[np.float32]]:
-        """One matrix per document, each in memory of its own, as an application would hold them."""
+        """One matrix per document, each in its own memory, as an application would hold them."""
         return [self.vectors[first:last].copy() for first, last in pairwise(self.offsets)]
 
 
@@ -88,10 +89,12 @@ def draw(case: Case, seed: int) -> Data:
     doclens = np.full(case.n_docs, case.doclen, np.int64)
     if case.ragged:
         doclens = generator.integers(1, 2 * case.doclen, case.n_docs, dtype=np.int64)
-    # Tokens around a few topics: independent random vectors would have no documents that stand out.
+    # Tokens are drawn around a few topics. With independent random vectors no document would stand out.
     topics = _unit(generator.standard_normal((64, DIM), np.float32))
-    of_token = np.repeat(generator.integers(0, len(topics), case.n_docs), doclens)
-    vectors = _unit(topics[of_token] + _unit(generator.standard_normal((len(of_token), DIM), np.float32)))
+    topic_of_token = np.repeat(generator.integers(0, len(topics), case.n_docs), doclens)
+    vectors = _unit(
+        topics[topic_of_token] + _unit(generator.standard_normal((len(topic_of_token), DIM), np.float32))
+    )
     query = _unit(topics[:1] + _unit(generator.standard_normal((N_QUERY_TOKENS, DIM), np.float32)))
     return Data(query, vectors, doclens)
 

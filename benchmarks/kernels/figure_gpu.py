@@ -1,4 +1,4 @@
-"""Our kernels on a GPU, and torch's own way with the same documents, against the rate at which it copies memory."""
+"""Our kernels on a GPU, and torch on the same documents, compared with the rate of copying memory."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -89,7 +89,7 @@ def copy_rate(source: "torch.Tensor") -> float:
 
 
 def race(case: Case, device: str, seed: int, copied: float) -> list[dict[str, Any]]:
-    """Every contestant answers with the k best of one query, on the host; a batch, with those of all its queries."""
+    """Time the contestants. A call returns to the host the k best of one query, or of a batch of queries."""
     import torch
 
     from colsearch_kernels.gpu import torch_backend
@@ -152,11 +152,11 @@ def race(case: Case, device: str, seed: int, copied: float) -> list[dict[str, An
 
 
 def padded_scores(query: "torch.Tensor", padded: "torch.Tensor", outside: "torch.Tensor") -> "torch.Tensor":
-    """As late-interaction models score: one product with documents padded to the longest, masked, maximum, sum."""
+    """Score as late-interaction models do: a product with padded documents, a mask, the maxima, their sum."""
     import torch
 
     best = []
-    # So many documents that their similarities take a quarter of a gigabyte.
+    # The similarities of n documents take a quarter of a gigabyte.
     n = (1 << 27) // (padded.shape[1] * len(query))
     for first in range(0, len(padded), n):
         similarity = torch.einsum("qd,ntd->nqt", query, padded[first : first + n])
@@ -175,7 +175,7 @@ def _best(scores: "torch.Tensor") -> Hits:
 
 
 def _random_codes(offsets: NDArray[np.int64], device: str, seed: int) -> "DeviceCodes":
-    """Any bytes are codes; made on the device, since the largest case has eight gigabytes of them."""
+    """Random bytes as codes, made on the device, since the largest case has eight gigabytes of them."""
     import torch
 
     from colsearch_kernels.gpu.torch_backend import DeviceCodes
@@ -198,7 +198,7 @@ def _random_query(generator: np.random.Generator) -> QuantizedQuery:
 
 
 def _padded(vectors: "torch.Tensor", doclens: NDArray[np.int64]) -> tuple["torch.Tensor", "torch.Tensor"]:
-    """(n_docs, longest, dim), zeros beyond a document's end, and where that is."""
+    """(n_docs, longest, dim) vectors, zeros beyond each document's end, and a mask of these zeros."""
     import torch
 
     lengths = torch.from_numpy(doclens).to(vectors.device)
@@ -216,10 +216,13 @@ def _errors(
     dense: "torch.Tensor",
     offsets: NDArray[np.int64],
 ) -> dict[str, float]:
-    """Largest error over some documents per query token: of codes against the integers, of floats against float64."""
-    some = np.linspace(0, len(offsets) - 2, min(N_CHECKED, len(offsets) - 1)).astype(np.int64)
-    rows = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in some])
-    doclens = np.diff(offsets)[some]
+    """Each contestant's largest error per query token, over some documents.
+
+    Codes are compared with the reference in integers, floats with float64.
+    """
+    checked = np.linspace(0, len(offsets) - 2, min(N_CHECKED, len(offsets) - 1)).astype(np.int64)
+    rows = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in checked])
+    doclens = np.diff(offsets)[checked]
     host = Codes(
         DIM,
         PLANE_BITS,
@@ -236,11 +239,11 @@ def _errors(
     }
     errors = {}
     for name, right in expected.items():
-        found = scores[name](0)[some]
+        found = scores[name](0)[checked]
         real = np.isfinite(right)
         np.testing.assert_array_equal(np.isfinite(found), real)
         errors[name] = float(np.abs(found[real] - right[real]).max(initial=0)) / N_QUERY_TOKENS
-        # Rounding to float16, of similarities of about 30.
+        # The bound of floats is the rounding of similarities of about 30 to float16.
         assert errors[name] <= (0 if name.startswith("codes") else 0.05), (name, errors[name])
     return errors
 
@@ -251,8 +254,8 @@ COLUMNS = {
     "per_query_ms": "ms per query, k best on the host",
     "wall_p95_ms": "p95 of a call, ms",
     "bytes_per_token": "bytes/token",
-    "share_of_copy_rate": "of the rate of a copy",
-    "torch_over_ours": "torch, padded / this",
+    "share_of_copy_rate": "share of the rate of a copy",
+    "torch_over_ours": "time of padded torch / this row's",
     "max_abs_error": "largest error",
 }
 
@@ -263,7 +266,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 FIGURE = Figure(
     "gpu",
-    claim="on a GPU, 4-bit codes are scored to the bit, and faster than torch scores padded float16",
+    claim="on a GPU, 4-bit codes get the CPU's scores to the bit, faster than torch scores padded float16",
     minutes=2,
     run=run,
     table=table,

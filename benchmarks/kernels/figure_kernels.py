@@ -1,4 +1,4 @@
-"""Our kernels, torch and maxsim-cpu in turns on the same documents, and all against the machine's peak."""
+"""Our kernels, torch and maxsim-cpu in turns on the same documents, compared with the machine's peak."""
 
 import json
 import os
@@ -37,12 +37,12 @@ from colsearch_kernels import reference
 
 WORKER = Path(__file__).with_name("worker.py")
 PEERS = ("maxsim_cpu", "torch_matmul")
-# The element type whose peak an implementation is a fraction of.
+# The element type of an implementation; its speed is given as a share of the peak for this type.
 ELEMENT = {name: "int8" if name.startswith("codes") else "float32" for name in IMPLEMENTATIONS} | {
     "int8": "int8",
     "bfloat16": "bfloat16",
 }
-# What it reads of a document token, scale included.
+# Bytes that an implementation reads per document token, scale included.
 BYTES_PER_TOKEN = dict.fromkeys(IMPLEMENTATIONS, 4.0 * DIM) | {
     "bfloat16": 2.0 * DIM,
     "int8": DIM + 4.0,
@@ -52,7 +52,7 @@ BYTES_PER_TOKEN = dict.fromkeys(IMPLEMENTATIONS, 4.0 * DIM) | {
     "codes-1": DIM / 8 + 2,
     "codes-4+4": DIM + 2.0,
 }
-# Largest error of a score in units of one query token: rounding for floats; for codes what their bits allow.
+# Largest allowed error of a score per query token: by rounding for floats, by the number of bits for codes.
 LARGEST_ERROR = {
     "bfloat16": 5e-3,
     "int8": 5e-3,
@@ -98,7 +98,10 @@ class Implementation:
         self.close()
 
     def score(self, call: int) -> Timed[NDArray[np.float64]]:
-        """Raises: ContestantFailedError: with the last words of a process that died."""
+        """Make one call.
+
+        Raises: ContestantFailedError: with the last message of a process that died.
+        """
         try:
             self.process.stdin.write(f"{call}\n")  # type: ignore[union-attr]
             self.process.stdin.flush()  # type: ignore[union-attr]
@@ -108,7 +111,7 @@ class Implementation:
         return Timed(np.array(reply["scores"]), reply["wall_ms"], reply["cpu_ms"])
 
     def close(self) -> None:
-        # One that died with a request unread was reported when that was found out.
+        # A process that died before reading its request has been reported already.
         with suppress(BrokenPipeError):
             self.process.stdin.close()  # type: ignore[union-attr]
         self.process.wait(timeout=60)
@@ -129,7 +132,7 @@ class Implementation:
 
 
 def run(options: Options) -> Measured:
-    # Numba takes half a second to load, which `python -m benchmarks list` need not wait for.
+    # Imported here because Numba takes half a second to load, which `python -m benchmarks list` should not.
     from benchmarks.kernels.peaks import peaks, stream
 
     cases = SMOKE if options.smoke else CASES
@@ -151,7 +154,7 @@ def run(options: Options) -> Measured:
 
 
 def _add_loop_shares(rows: list[dict[str, Any]], best_rates: Mapping[str, float]) -> None:
-    """Share of the peak of what the cached case takes beyond a quarter of it: the loop without a call's fixed cost."""
+    """Add the loop's share of the peak: the cached case less a quarter of it, so without the fixed cost."""
     quarter_ms = {row["engine"]: row["cpu_median_ms"] for row in rows if row["case"] == CACHED_QUARTER.name}
     n_products = (CACHED.n_docs - CACHED_QUARTER.n_docs) * CACHED.doclen * N_QUERY_TOKENS * DIM
     for row in rows:
@@ -214,7 +217,7 @@ def _checker(
         expected = truth if ordinals is None else truth[ordinals]
         error = float(np.abs(scores - expected).max()) / N_QUERY_TOKENS
         if not error < LARGEST_ERROR.get(name, FLOAT_ERROR):
-            raise ValueError(f"{name} on {case.name}: a score is off by {error} a query token")
+            raise ValueError(f"{name} on {case.name}: a score is off by {error} per query token")
         errors[name] = max(errors.get(name, 0.0), error)
 
     return check
@@ -226,18 +229,18 @@ def table(result: Mapping[str, Any]) -> str:
         "engine": "kernel",
         "call_us": "CPU µs per call",
         "cpu_per_token_pair_ns": "ns per token pair",
-        "share_of_peak": "of peak",
-        "loop_share_of_peak": "beyond the fixed cost",
-        "share_of_stream": "of memory's rate",
+        "share_of_peak": "share of peak",
+        "loop_share_of_peak": "share of peak without fixed cost",
+        "share_of_stream": "share of memory's rate",
         "cpu_ratio_of_maxsim_cpu": "times faster than maxsim-cpu (interval)",
-        "cpu_ratio_of_torch_matmul": "than torch matmul + amax (interval)",
+        "cpu_ratio_of_torch_matmul": "times faster than torch matmul + amax (interval)",
         "max_abs_error": "largest error per query token",
     }
     rows = [{**row, "call_us": 1e3 * row["cpu_median_ms"]} for row in result["rows"]]
     return markdown_table(rows, columns)
 
 
-# What the compact table shows: kernel -> its name there, and the columns of these, key of a row -> title.
+# The compact table: kernels with their names in it, and columns with their titles.
 _COMPACT = {"float32": "float32", "int8": "int8", "codes-4": "4 bits"}
 _COLUMNS = {
     "cpu_per_token_pair_ns": "ns per pair",
@@ -250,7 +253,7 @@ _COLUMNS = {
 
 
 def compact(result: Mapping[str, Any]) -> str:
-    """One row a case, float32, int8 and 4 bits side by side; columns that are empty are left out."""
+    """A table with one row per case: float32, int8 and 4 bits side by side, without empty columns."""
     rows: dict[str, dict[str, Any]] = {}
     for row in result["rows"]:
         if row["engine"] in _COMPACT:
@@ -258,7 +261,7 @@ def compact(result: Mapping[str, Any]) -> str:
             name = _COMPACT[row["engine"]]
             shown.update({f"{name}: {title}": _short(row.get(key)) for key, title in _COLUMNS.items()})
             if row["case"] == ONE_TOKEN.name:
-                # No measure of a rate, but of what a call costs at least.
+                # The time of a single token measures the least cost of a call, not a rate.
                 shown |= {f"{name}: {_COLUMNS[key]}": None for key in ("share_of_peak", "share_of_stream")}
                 shown[f"{name}: ns per pair"] = f"{1e3 * row['cpu_median_ms']:.3g} µs a call"
     titles = [f"{name}: {title}" for name in _COMPACT.values() for title in _COLUMNS.values()]
@@ -273,7 +276,7 @@ def _short(value: Any) -> float | None:
 
 FIGURE = Figure(
     "kernels",
-    claim="float32 MaxSim reaches 0.90 of the machine's peak in cache, and 4-bit codes from a scatter of "
+    claim="float32 MaxSim reaches 0.90 of the machine's peak in cache, and 4-bit codes of scattered "
     "documents cost an eighth of what maxsim-cpu needs for float32",
     minutes=10,
     run=run,

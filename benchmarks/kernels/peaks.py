@@ -1,8 +1,9 @@
-"""What this machine's vector units reach at most: loops of nothing but one multiply-add instruction.
+"""Measures the peak rates of this machine, for kernels to be given as shares of them.
 
-Register to register, with enough independent sums to hide the latency; the rate that a kernel is a fraction
-of. Instructions that Numba's target does not have are left out: compiling one would abort the process.
-What memory gives at most is the rate of a sum over numbers that lie in order and fit no cache.
+The peak of the vector units is the rate of a loop that contains only one multiply-add instruction, from
+register to register, with enough independent sums to hide the latency. Instructions that Numba's target does
+not have are left out, because compiling one would abort the process. The peak of memory is the rate of a sum
+over numbers that lie in order and do not fit into the cache.
 """
 
 import time
@@ -26,10 +27,10 @@ class Instruction:
     """One multiply-add.
 
     Attributes:
-        name: of the LLVM intrinsic.
-        feature: of Numba's target that it needs.
-        lanes: of the sum; each takes `products` products.
-        n_sums: independent sums, three quarters of the registers.
+        name: the LLVM intrinsic.
+        feature: the feature of Numba's target that it needs.
+        lanes: lanes of a sum; an instruction adds `products` products to each.
+        n_sums: number of independent sums; they take three quarters of the registers.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Instruction:
         return "vpdpbusd" in self.name
 
 
-# Widest first: of each element type the first that the target has is measured.
+# Widest first. For each element type the first instruction that the target has is measured.
 INSTRUCTIONS = {
     "float32": (
         Instruction("llvm.fma.v16f32", "avx512f", 16, 1, 24),
@@ -55,7 +56,7 @@ INSTRUCTIONS = {
 
 
 def target_features() -> frozenset[str]:
-    """What Numba compiles for, which an environment variable may hold below the processor."""
+    """The features of Numba's target, which an environment variable may restrict below the processor's."""
     codegen = cpu_target.target_context.codegen()
     return frozenset(flag[1:] for flag in codegen._tm_features.split(",") if flag.startswith("+"))
 
@@ -63,16 +64,16 @@ def target_features() -> frozenset[str]:
 def peaks(*, seconds: float = 0.3) -> dict[str, float]:
     """Products per nanosecond of CPU time for each element type that the target has an instruction for."""
     features = target_features()
-    found: dict[str, float] = {}
+    rates: dict[str, float] = {}
     for element, instructions in INSTRUCTIONS.items():
-        usable = next((one for one in instructions if one.feature in features), None)
+        usable = next((candidate for candidate in instructions if candidate.feature in features), None)
         if usable:
-            found[element] = _rate(usable, seconds)
-    return found
+            rates[element] = _rate(usable, seconds)
+    return rates
 
 
 def stream(*, n_bytes: int = 1 << 28, n_passes: int = 8) -> float:
-    """Bytes per nanosecond of CPU time that one thread reads from memory, the best of some passes."""
+    """Bytes per nanosecond of CPU time that one thread reads from memory; the best of several passes."""
     numbers = np.ones(n_bytes // 8, np.int64)
     best = 0.0
     for _ in range(n_passes):
@@ -108,7 +109,7 @@ def _rate(instruction: Instruction, seconds: float) -> float:
 
 
 def _loop(instruction: Instruction) -> Callable[[int, int], int]:
-    """A compiled loop of `instruction`; its result depends on every sum, so none can be left out."""
+    """A compiled loop of `instruction`; its result depends on every sum, so none can be optimized away."""
 
     @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
     def body(typing_context: Any, n_rounds: Any, factor: Any) -> Any:
@@ -167,7 +168,7 @@ def _splat(builder: Any, number: Any, vector: Any) -> Any:
 
 
 class _BFloat(ir.types.Type):  # type: ignore[misc, unused-ignore]
-    """llvmlite has no bfloat; its name in LLVM is all that is needed."""
+    """bfloat, which llvmlite does not have; only the name of the type in LLVM is needed."""
 
     def _to_string(self) -> str:
         return "bfloat"

@@ -10,7 +10,7 @@ from benchmarks.kernels.cases import Case, draw
 from colsearch.codec.rotated import RotatedCodec
 from colsearch_kernels.layout.codes import PLANE_BITS
 
-# CPU time: others may be running.
+# CPU time, because other processes may be running.
 pytestmark = pytest.mark.benchmark(timer=time.process_time)
 DATA = draw(Case("codec", n_docs=200, doclen=50), seed=0)
 
@@ -21,7 +21,7 @@ def test_encode_10_000_tokens(benchmark: Any, planes: tuple[int, ...]) -> None:
     codec.encode(DATA.vectors[:1])
     encoded = benchmark(codec.encode, DATA.vectors)
     decoded = codec.decode(encoded)
-    # What is timed must also be right: decoded vectors are unbiased.
+    # The timed result must also be right: decoded vectors are unbiased.
     np.testing.assert_allclose((decoded * DATA.vectors).sum(axis=1), 1, atol=1e-3)
 
 

@@ -1,7 +1,7 @@
-"""One implementation of MaxSim in a process of its own: peers crash, and bring thread pools along.
+"""Runs one implementation of MaxSim in a process of its own, because peers crash and start thread pools.
 
-`python worker.py IMPLEMENTATION CASE_JSON SEED`, then one line per call on standard input, its number;
-the answer is one JSON line. Needs NumPy and the implementation alone.
+Start it with `python worker.py IMPLEMENTATION CASE_JSON SEED`. Each line of standard input is the number of a
+call, and its answer is one JSON line. It needs only NumPy and the implementation.
 """
 
 import json
@@ -19,7 +19,7 @@ import numpy as np  # noqa: E402
 
 from benchmarks.kernels.cases import Case, Data, candidates, draw  # noqa: E402
 
-# ordinals (None: all documents) -> scores
+# A function from ordinals (None for all documents) to scores.
 Scorer = Callable[[Any], Any]
 
 
@@ -81,7 +81,7 @@ def float32(data: Data, case: Case) -> Scorer:
 
 
 def bfloat16(data: Data, case: Case) -> Scorer:
-    """Documents stored as bfloat16, multiplied as such."""
+    """Documents stored and multiplied as bfloat16."""
     from colsearch_kernels import maxsim, maxsim_list
 
     bits = data.vectors.view(np.uint32)
@@ -93,7 +93,7 @@ def bfloat16(data: Data, case: Case) -> Scorer:
 
 
 def int8(data: Data, case: Case) -> Scorer:
-    """Signed bytes with a scale per token; all documents only, since codes are for scattered ones."""
+    """Signed bytes with a scale per token; scores all documents only, since codes serve scattered ones."""
     from colsearch_kernels import maxsim_int8
 
     scales = np.abs(data.vectors).max(axis=1) / np.float32(127)
@@ -111,7 +111,7 @@ def codes(plane_bits: tuple[int, ...], n_planes: int) -> Callable[[Data, Case], 
         stored = Codes(data.vectors.shape[1], plane_bits, planes, widths, data.offsets)
 
         def score(ordinals: Any) -> Any:
-            # The query is put on its grid inside the clock, since every search pays for that.
+            # Quantizing the query is timed too, since every search does it.
             query = quantize_query(data.query, plane_bits, 1)
             return score_codes(query, stored, ordinals=ordinals, n_planes=n_planes)
 
@@ -136,7 +136,7 @@ IMPLEMENTATIONS: dict[str, Callable[[Data, Case], Scorer]] = {
 
 
 def main(implementation: str, case_json: str, seed: str) -> None:
-    # Libraries print to standard output; only answers may go there.
+    # Only answers may go to standard output. Output of libraries is sent to standard error.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     case = Case(**json.loads(case_json))

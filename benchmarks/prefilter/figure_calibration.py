@@ -1,4 +1,4 @@
-"""What recall= rests on: what walks that stop at z miss, the floor read off that, and what the rule made of it gives."""
+"""The basis of recall=: the share that searches miss if they stop at z, the floor for z, the recall."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,12 +17,13 @@ from benchmarks.render import markdown_table
 from benchmarks.result import Row
 from benchmarks.workload import Workload
 from colsearch.prefilter.calibration import DEPTHS, REAL_MISSES, Z_STEPS, Calibration
-from colsearch.prefilter.maintenance import N_CALIBRATION
+from colsearch.prefilter.settings import DEFAULT as SETTINGS
+from colsearch.prefilter.synthetic_queries import synthetic_queries
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A collection, or n_docs of its documents: the first ones, or some from all over it."""
+    """A collection, or n_docs of its documents: the first ones, or a sample from all over it."""
 
     name: str
     n_docs: int | None = None
@@ -39,7 +40,8 @@ class Source:
         return replace(whole, docs=np.concatenate(docs), doclens=whole.doclens[rows])
 
 
-# Those that REAL_MISSES was read off, and one that nothing was, in several sizes: its neighbours are alike.
+# REAL_MISSES was taken from the first group. No rule was chosen on the second, which is one collection in
+# several sizes. Its samples are from all over it, because neighbouring documents are alike.
 READ_OFF = (
     Source("squad-dev"),
     Source("scifact"),
@@ -58,17 +60,17 @@ N_REAL, N_MADE_UP = 1_000, 384
 Z = tuple(range(REAL_MISSES.shape[1]))
 PROMISES = (0.9, 0.95, 0.99)
 N_DRAWS, WORST_SHARE = 500, 0.02
-# Just enough tokens for an index to want a prefilter.
+# Just enough tokens for an index to fit a prefilter.
 SMOKE_SHAPE = Shape(
     n_docs=1_100, mean_tokens=70, n_queries=6, query_tokens=6, dim=320, n_kinds=100, n_topics=10
 )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Walks:
+class SimulatedRecall:
     """Attributes:
-    recalls, n_scored: (n_queries, n_steps), at each step of z the share of the k best that is met, and
-        the documents scored for it.
+    recalls: (n_queries, n_steps) float32, the share of the k best found if scoring stops at each step of z.
+    n_scored: (n_queries, n_steps) int64, the number of documents scored for it.
     """
 
     recalls: NDArray[np.float32]
@@ -76,12 +78,12 @@ class Walks:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rehearsed:
-    """One collection; its walks by kind of query and number of hits."""
+class SimulatedCollection:
+    """One collection, with simulated recall by kind of query and number of hits."""
 
     name: str
     n_docs: int
-    walks: Mapping[tuple[str, int], Walks]
+    simulated: Mapping[tuple[str, int], SimulatedRecall]
 
     @property
     def about(self) -> Row:
@@ -94,7 +96,7 @@ class Rehearsed:
 
 def run(options: Options) -> Measured:
     if options.smoke:
-        tiny = _rehearsed("synthetic", synthetic(SMOKE_SHAPE, options.home), options, n_made_up=32)
+        tiny = _simulate("synthetic", synthetic(SMOKE_SHAPE, options.home), options, n_made_up=32)
         read_off = unseen = [tiny]
     else:
         read_off, unseen = (_measured(sources, options) for sources in (READ_OFF, UNSEEN))
@@ -107,43 +109,46 @@ def run(options: Options) -> Measured:
             "n_real": N_REAL,
             "n_made_up": N_MADE_UP,
             "n_draws": N_DRAWS,
-            "n_of_a_draw": N_CALIBRATION,
+            "n_of_a_draw": SETTINGS.n_calibration,
         },
     )
 
 
-def _measured(sources: Sequence[Source], options: Options) -> list[Rehearsed]:
+def _measured(sources: Sequence[Source], options: Options) -> list[SimulatedCollection]:
     return [
-        _rehearsed(source.name, source.workload(options), options, n_made_up=N_MADE_UP) for source in sources
+        _simulate(source.name, source.workload(options), options, n_made_up=N_MADE_UP) for source in sources
     ]
 
 
-def _rehearsed(name: str, work: Workload, options: Options, *, n_made_up: int) -> Rehearsed:
+def _simulate(name: str, work: Workload, options: Options, *, n_made_up: int) -> SimulatedCollection:
     folder = options.home / "indexes" / work.folder.name / "calibration"
     with build_index(folder, work, n_threads=options.threads) as index:
-        made_up = index._maintainer.made_up_queries(None, options.threads, n_made_up)
+        made_up = synthetic_queries(
+            index._store.snapshot(), index._scorer, index._encoder, SETTINGS, n_made_up,
+            seed=SETTINGS.seed + 1, n_threads=options.threads,
+        )  # fmt: skip
         queries = {REAL: work.queries[:N_REAL], MADE_UP: made_up}
-        walks = {
-            (kind, k): walked
-            for kind, some in queries.items()
-            for k, walked in zip(DEPTHS, _walks(index, some, options.threads))
+        simulated = {
+            (kind, k): recall
+            for kind, vectors in queries.items()
+            for k, recall in zip(DEPTHS, _simulated_recall(index, vectors))
         }
-    return Rehearsed(name, work.n_docs, walks)
+    return SimulatedCollection(name, work.n_docs, simulated)
 
 
-def _walks(index: Any, queries: Sequence[NDArray[np.float32]], n_threads: int) -> Iterator[Walks]:
-    """For each of DEPTHS."""
-    simulation = index._maintainer.simulated(index._store.snapshot().model, queries, n_threads)
+def _simulated_recall(index: Any, queries: Sequence[NDArray[np.float32]]) -> Iterator[SimulatedRecall]:
+    """Yield the simulated recall for each of DEPTHS."""
+    simulation = index._maintainer.simulate(index._store.snapshot().model, queries)
     everyone = range(len(queries))
     for k in DEPTHS:
-        yield Walks(simulation.recalls(k, everyone), simulation.n_scored(k, everyone))
+        yield SimulatedRecall(simulation.recalls(k, everyone), simulation.n_scored(k, everyone))
 
 
-def misses(collections: Sequence[Rehearsed], *, read_off: bool) -> Iterator[Row]:
-    """At each z of REAL_MISSES, the share of the k best that walks miss, and what they score."""
+def misses(collections: Sequence[SimulatedCollection], *, read_off: bool) -> Iterator[Row]:
+    """Rows with the share of the k best that is missed at each z of REAL_MISSES, and the documents scored."""
     for collection in collections:
-        for (kind, k), walks in collection.walks.items():
-            for z, missed in zip(Z, _missed(walks)):
+        for (kind, k), simulated in collection.simulated.items():
+            for z, missed in zip(Z, _missed(simulated)):
                 interval = mean_interval(missed)
                 yield {
                     "table": "misses",
@@ -155,26 +160,28 @@ def misses(collections: Sequence[Rehearsed], *, read_off: bool) -> Iterator[Row]
                     "z": z,
                     "missed": round(interval.estimate, 5),
                     "missed_interval": [round(interval.low, 5), round(interval.high, 5)],
-                    "n_scored": round(float(walks.n_scored[:, _step(z)].mean()), 1),
+                    "n_scored": round(float(simulated.n_scored[:, _step(z)].mean()), 1),
                 }
 
 
-def _missed(walks: Walks) -> Iterator[NDArray[np.float32]]:
-    """(n_queries,) for each z of REAL_MISSES."""
-    return (1 - walks.recalls[:, _step(z)] for z in Z)
+def _missed(simulated: SimulatedRecall) -> Iterator[NDArray[np.float32]]:
+    """Yield the missed share, (n_queries,), for each z of REAL_MISSES."""
+    return (1 - simulated.recalls[:, _step(z)] for z in Z)
 
 
 def _step(z: float) -> int:
     return int(np.searchsorted(Z_STEPS, z))
 
 
-def floor(read_off: Sequence[Rehearsed], unseen: Sequence[Rehearsed]) -> Iterator[Row]:
-    """What REAL_MISSES says, what it was read off, and what collections miss that it was not read off."""
+def floor(read_off: Sequence[SimulatedCollection], unseen: Sequence[SimulatedCollection]) -> Iterator[Row]:
+    """Rows that compare REAL_MISSES with the collections it was taken from, and with the others."""
     for k, shipped in zip(DEPTHS, REAL_MISSES):
-        of_each = {c.title: [float(missed.mean()) for missed in _missed(c.walks[REAL, k])] for c in read_off}
+        missed_by_title = {
+            c.title: [float(missed.mean()) for missed in _missed(c.simulated[REAL, k])] for c in read_off
+        }
         for collection in unseen:
-            for z, missed in zip(Z, _missed(collection.walks[REAL, k])):
-                largest, largest_of = max((of_one[z], title) for title, of_one in of_each.items())
+            for z, missed in zip(Z, _missed(collection.simulated[REAL, k])):
+                largest, largest_of = max((by_z[z], title) for title, by_z in missed_by_title.items())
                 interval = mean_interval(missed)
                 yield {
                     "table": "floor",
@@ -190,21 +197,23 @@ def floor(read_off: Sequence[Rehearsed], unseen: Sequence[Rehearsed]) -> Iterato
                 }
 
 
-def draws(collection: Rehearsed, *, seed: int) -> Iterator[Row]:
-    """What real queries find where calibrations are drawn from the queries made of documents."""
+def draws(collection: SimulatedCollection, *, seed: int) -> Iterator[Row]:
+    """Rows with the recall of real queries for calibrations that are drawn from queries made of documents."""
     generator = np.random.default_rng(seed)
-    n_made_up = len(collection.walks[MADE_UP, DEPTHS[0]].recalls)
+    n_made_up = len(collection.simulated[MADE_UP, DEPTHS[0]].recalls)
     for k in DEPTHS:
-        made_up, real = collection.walks[MADE_UP, k].recalls, collection.walks[REAL, k]
-        # Of many hits a calibration asks fewer of its queries.
-        n_drawn = N_CALIBRATION * len(made_up) // n_made_up
+        made_up, real = collection.simulated[MADE_UP, k].recalls, collection.simulated[REAL, k]
+        # For many hits a calibration uses fewer of its queries.
+        n_drawn = SETTINGS.n_calibration * len(made_up) // n_made_up
         chosen = generator.integers(0, len(made_up), (N_DRAWS, n_drawn))
-        calibrations = [Calibration(np.stack([made_up[some].mean(axis=0)] * len(DEPTHS))) for some in chosen]
-        # Beyond the last step everything is scored.
+        calibrations = [
+            Calibration(np.stack([made_up[drawn].mean(axis=0)] * len(DEPTHS))) for drawn in chosen
+        ]
+        # Beyond the last step of z every document is scored.
         found_at = np.append(real.recalls.mean(axis=0), 1.0)
         scored_at = np.append(real.n_scored.mean(axis=0), collection.n_docs)
         for promised in PROMISES:
-            picked = [calibration.z(promised, k) for calibration in calibrations]
+            picked = [calibration.stop_deviations(promised, k) for calibration in calibrations]
             steps = np.array([len(Z_STEPS) if z is None else _step(z) for z in picked])
             found = np.sort(found_at[steps])
             yield {
@@ -221,12 +230,14 @@ def draws(collection: Rehearsed, *, seed: int) -> Iterator[Row]:
 
 
 def misses_table(result: Mapping[str, Any]) -> str:
-    """One line a z and one column a collection, for ten hits."""
+    """A table with one line per z and one column per collection, for ten hits."""
     columns = {"z": f"z: {REAL} queries (queries {MADE_UP})"}
     found: dict[int, dict[str, dict[str, float]]] = {}
     for row in _of(result, "misses"):
         if row["k"] == DEPTHS[0]:
-            columns[_title(row)] = _title(row) if row["read_off"] else f"{_title(row)}: not read off"
+            columns[_title(row)] = (
+                _title(row) if row["read_off"] else f"{_title(row)}: not used for the floor"
+            )
             found.setdefault(row["z"], {}).setdefault(_title(row), {})[row["kind"]] = row["missed"]
     lines = [
         {"z": z}
@@ -241,12 +252,12 @@ def _title(about: Row) -> str:
 
 
 def floor_table(result: Mapping[str, Any]) -> str:
-    """One line for each z; what is more than the floor is bold."""
+    """A table with one line per z; values above the floor are bold."""
     columns = {
         "k": "hits",
         "z": "z",
         "largest_missed": "the largest of five collections",
-        "largest_of": "which",
+        "largest_of": "collection",
         "floor": "the floor",
     }
     shared = list(columns)
@@ -280,7 +291,8 @@ def _of(result: Mapping[str, Any], table: str) -> list[Row]:
 
 FIGURE = Figure(
     "calibration",
-    claim="on a collection that no rule was read off, real queries miss no more than the floor says, and recall= is kept",
+    claim="on a collection that no rule was chosen on, real queries miss no more than the floor, and "
+    "recall= is kept",
     minutes=8,
     run=run,
     table=misses_table,

@@ -1,4 +1,4 @@
-"""The prefilter: what its best N hold of exact MaxSim's best, beside other single vectors; and the promise."""
+"""The prefilter: recall of its best N and of other single vectors, and the recall that recall= gives."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
@@ -16,19 +16,20 @@ from benchmarks.protocol import mean_interval, timed
 from benchmarks.render import markdown_table
 from benchmarks.result import Row
 from benchmarks.workload import Workload
+from colsearch.prefilter.quantizer import stage_bytes
 
 COLLECTIONS = ("squad-dev", "debian", "wordnet")
 N_QUERIES = 1_000
 # (k, N): the share of exact MaxSim's k best among the N best candidates.
 DEPTHS = ((10, 50), (10, 100), (10, 200), (10, 500), (100, 500), (100, 1_000))
 DEEPEST = max(n for _, n in DEPTHS)
-# Before all codes put them in order: some more than a search for 100 hits fetches at first.
+# Candidates before all codes order them: somewhat more than a search for 100 hits fetches first.
 N_FETCHED = 3_200
-# Documents that others are measured on: float32 vectors of 20,480 bytes each, made one document at a time; and such
-# as the encoder is asked to encode a second time, which takes longer than all the rest.
+# Largest collections for the other methods. Their float32 vectors have up to 20,480 bytes and are computed
+# one document at a time. For the model's own vector, encoding a collection again takes longer than all else.
 _MOST_OTHERS, _MOST_ENCODED = 50_000, 10_000
 PROMISES = (0.9, 0.95, 0.99)
-# From a query's number to the documents, best first.
+# A function from a query's number to its documents, best first.
 Order: TypeAlias = Callable[[int], NDArray[np.int64]]
 
 
@@ -51,19 +52,16 @@ def run(options: Options) -> Measured:
 
 
 def _learned(index: Any, work: Workload) -> Iterator[tuple[str, int, Order]]:
-    from colsearch.query.candidates import CandidateIndex
-
     snapshot = index._store.snapshot()
     if snapshot.model is None:
         return
-    parts = [part for part in snapshot.segments if part.prefilter is not None]
-    prefilter = index._models.loaded(snapshot.model)[0]
-    fronted = CandidateIndex(prefilter, parts, index._scorer)
-    # One segment, whose rows are the documents in order: the index was compacted.
+    view = index._engine.view_of(snapshot)
+    candidates = view.make_candidates(index._scorer)
+    # The index was compacted to one segment, so a row is a document number.
     yield (
         "learned",
-        prefilter.document_bytes,
-        lambda q: fronted.candidates(parts, index._scorer.prepare(work.queries[q]), N_FETCHED, None)[0],
+        sum(stage_bytes(view.prefilter.n_dims)),
+        lambda q: candidates.fetch(index._codec.prepare_query(work.queries[q]), N_FETCHED, None)[0],
     )
 
 
@@ -127,7 +125,11 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def table(result: Mapping[str, Any]) -> str:
-    columns = {"workload": "collection", "method": "one vector a document", "bytes_per_doc": "bytes/document"}
+    columns = {
+        "workload": "collection",
+        "method": "one vector per document",
+        "bytes_per_doc": "bytes/document",
+    }
     columns |= {f"recall@{k} in {n}": f"top {k} in {n}" for k, n in DEPTHS}
     return markdown_table([row for row in result["rows"] if row["method"] != "promise"], columns)
 

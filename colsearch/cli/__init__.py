@@ -1,1 +1,1 @@
-"""What can be typed in a shell? Each command of `colsearch` is a thin call of the public API."""
+"""How is an index used from a shell? Each command of `colsearch` is a thin call of the public API."""

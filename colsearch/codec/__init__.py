@@ -1,1 +1,1 @@
-"""How do token vectors become bits? A fixed rotation and a uniform grid per token; nothing is trained."""
+"""How do token vectors become bits? By a fixed rotation and a uniform grid per token; nothing is trained."""

@@ -1,4 +1,4 @@
-"""Texts to token vectors: the embedded default, sentence-transformers checkpoints, or any object."""
+"""How do texts become token vectors? By the embedded default, a checkpoint, or any object of the user's."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +12,11 @@ from colsearch.types import TokenVectors
 class Encoder(Protocol):
     """Makes one unit vector per token, for queries and for documents.
 
-    Attributes:
-        dim: components of every vector.
-        fingerprint: names the weights, not the path: equal for encoders that make the same vectors.
+    A text without tokens is an EncoderError in `encode_query`, and has doclen 0 in `encode_document`.
 
-    `encode_query` raises EncoderError for a text without tokens; `encode_document` gives it doclen 0.
+    Attributes:
+        dim: length of every vector.
+        fingerprint: the same string for encoders that make the same vectors, wherever their files are.
     """
 
     @property
@@ -31,13 +31,13 @@ class Encoder(Protocol):
 
 
 def load_encoder(spec: str | Path | object | None = None) -> Encoder:
-    """The encoder that `spec` means.
+    """Load or wrap an encoder.
 
     Args:
-        spec: None for the embedded default; a Hub name or a folder for a sentence-transformers
-            MultiVectorEncoder checkpoint; an `Encoder`; or any object with `encode_query` and
-            `encode_document` that return one (n_tokens, dim) array or tensor per text.
-    Raises: EncoderError: if it is none of these, or unsafe to load.
+        spec: None for the embedded default; the Hub name or the folder of a sentence-transformers
+            MultiVectorEncoder checkpoint; an `Encoder`, returned as it is; or any object with
+            `encode_query` and `encode_document` that return one (n_tokens, dim) array or tensor per text.
+    Raises: EncoderError: if `spec` is none of these, or is unsafe to load.
     """
     if spec is None:
         from colsearch.encoders.embedded import EmbeddedEncoder

@@ -1,9 +1,9 @@
-"""Names for weights that are equal exactly when the vectors are.
+"""Hashes that name an encoder's weights: encoders have the same name if they make the same vectors.
 
-What is hashed are the bytes themselves, whole, with xxh3 at several GB/s: 91 MB of MiniLM take about
-20 ms, so no sampling is needed. Paths and times are left out, since a checkpoint may move. The compute
-dtype is left out too: bfloat16 and float32 runs of the same weights agree to a token cosine of .9999,
-and an index must open on a machine with another CPU.
+All bytes of the weights are hashed. xxh3 reads several GB/s, so MiniLM's 91 MB take about 20 ms and no
+sampling is needed. Paths and times are left out, because a checkpoint may move. The compute dtype is left
+out, because an index must open on a machine with another CPU; bfloat16 and float32 runs of the same weights
+agree to a token cosine of .9999.
 """
 
 import json
@@ -18,7 +18,7 @@ _BLOCK_BYTES = 1 << 22
 
 
 def hash_files(root: Path, paths: Iterable[Path]) -> str:
-    """Of the files' names relative to `root` and their contents, in order of the names."""
+    """Hash of files: their names relative to `root`, sizes and contents, in order of the names."""
     import xxhash
 
     digest = xxhash.xxh3_128()
@@ -31,19 +31,19 @@ def hash_files(root: Path, paths: Iterable[Path]) -> str:
 
 
 def hash_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """Of names, shapes, dtypes and contents, in order of the names."""
+    """Hash of arrays: their names, dtypes, shapes and contents, in order of the names."""
     import xxhash
 
     digest = xxhash.xxh3_128()
     for name, array in sorted(arrays.items()):
-        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-        digest.update(f"{name}\0{little.dtype.str}\0{little.shape}\0".encode())
-        digest.update(little.tobytes())
+        little_endian = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        digest.update(f"{name}\0{little_endian.dtype.str}\0{little_endian.shape}\0".encode())
+        digest.update(little_endian.tobytes())
     return str(digest.hexdigest())
 
 
 def hash_settings(settings: Mapping[str, Any]) -> str:
-    """Of plain JSON values, whatever the order of the keys."""
+    """Hash of plain JSON values; the order of keys does not matter."""
     import xxhash
 
     return str(xxhash.xxh3_128_hexdigest(json.dumps(settings, sort_keys=True).encode()))

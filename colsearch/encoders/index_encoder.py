@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from colsearch.codec.rotated import RotatedCodec
 from colsearch.config import IndexConfig
-from colsearch.errors import EncoderError
-from colsearch.ingest import validate
-from colsearch.prefilter.maintenance import EncodeQueries
+from colsearch.errors import ConfigError, EncoderError
 from colsearch.types import TokenVectors
 
 if TYPE_CHECKING:
@@ -18,40 +17,49 @@ if TYPE_CHECKING:
 
 
 class IndexEncoder:
-    """Of the index in `path`; `encoder` is what the caller gave, or None to load what the index names."""
+    """Encodes for the index in `path`.
+
+    Args:
+        encoder: the caller's; None loads the one that the index names, at first use.
+    Raises: EncoderError: if the caller's encoder is not the one that built the index.
+    """
 
     def __init__(self, config: IndexConfig, path: Path, encoder: Encoder | None) -> None:
         self._config = config
         self._path = path
         self._encoder = None if encoder is None else self._checked(encoder)
 
+    @property
+    def available(self) -> bool:
+        """Whether there is an encoder, loaded or not; an index of the caller's vectors may have none."""
+        return self._encoder is not None or self._config.encoder != ""
+
     def get(self) -> Encoder:
         """The encoder.
 
-        Raises: EncoderError if there is none, or if it is another one.
+        Raises: EncoderError: if there is none, or if it is another one.
         """
         if self._encoder is None:
-            if self._config.encoder == "":
+            if not self.available:
                 raise EncoderError(
                     f"{self._path} holds vectors made outside colsearch: search with token vectors, or open it "
                     "with encoder=..."
                 )
-            self._encoder = self._checked(loaded_encoder(self._config.encoder))
+            self._encoder = self._checked(_loaded(self._config.encoder))
         return self._encoder
 
-    def query_tokens(self, queries: Sequence[validate.Query]) -> list[TokenVectors]:
-        """The tokens of each query; all texts are encoded in one go."""
-        texts = [validate.checked_query_text(query) for query in queries if isinstance(query, str)]
-        encoded = iter(validate.split(self.get().encode_query(texts)) if texts else [])
-        return [
-            next(encoded) if isinstance(query, str) else validate.query_tokens(query, self._config.dim)
-            for query in queries
-        ]
+    def encode_query(self, texts: Sequence[str]) -> TokenVectors:
+        """Token vectors of queries."""
+        return (self._encoder or self.get()).encode_query(texts)
+
+    def encode_document(self, texts: Sequence[str]) -> TokenVectors:
+        """Token vectors of documents."""
+        return self.get().encode_document(texts)
 
     def token_spans(self) -> TokenSpans:
-        """What says where the tokens of a text lie.
+        """A function from a text to the places of its tokens.
 
-        Raises: EncoderError if the encoder cannot.
+        Raises: EncoderError: if the encoder has none.
         """
         token_spans: TokenSpans | None = getattr(self.get(), "token_spans", None)
         if token_spans is None:
@@ -59,11 +67,6 @@ class IndexEncoder:
                 "this encoder does not say where tokens lie (token_spans); cut the texts yourself"
             )
         return token_spans
-
-    def for_queries(self) -> EncodeQueries | None:
-        """What encodes texts as queries, if this index knows of an encoder."""
-        known = self._encoder is not None or self._config.encoder != ""
-        return self.get().encode_query if known else None
 
     def _checked(self, encoder: Encoder) -> Encoder:
         if self._config.fingerprint is not None and encoder.fingerprint != self._config.fingerprint:
@@ -76,8 +79,34 @@ class IndexEncoder:
         return encoder
 
 
-def loaded_encoder(spec: object) -> Encoder:
-    """As `encoders.load_encoder`, imported only here: encoders bring torch, which vectors alone never need."""
+def new_index_config(
+    encoder: object, *, dim: int | None, planes: Sequence[int], seed: int
+) -> tuple[IndexConfig, Encoder | None]:
+    """The settings of a new index and its encoder; an index of the caller's vectors (`dim`) has no encoder.
+
+    Raises: ConfigError, EncoderError.
+    """
+    if dim is not None and encoder is not None:
+        raise ConfigError("give either an encoder or dim (for your own vectors), not both")
+    loaded = None
+    if dim is not None:
+        config = IndexConfig(dim, tuple(planes), seed, encoder="")
+    else:
+        loaded = _loaded(encoder)
+        name = None if encoder is None else str(encoder) if isinstance(encoder, str | Path) else ""
+        config = IndexConfig(loaded.dim, tuple(planes), seed, name, loaded.fingerprint)
+    # Before anything is written: it refuses planes and seeds that cannot be stored.
+    RotatedCodec.from_config(config)
+    return config, loaded
+
+
+def given_encoder(encoder: object) -> Encoder | None:
+    """The encoder that a caller hands over when opening an index; None if he leaves that to the index."""
+    return None if encoder is None else _loaded(encoder)
+
+
+def _loaded(spec: object) -> Encoder:
+    # Imported here: encoders bring torch, which an index of vectors never needs.
     from colsearch.encoders import load_encoder
 
     return load_encoder(spec)

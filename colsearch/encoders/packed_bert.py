@@ -1,7 +1,9 @@
-"""BERT over texts of any lengths packed end to end: one row per token for all that is per token, attention per text.
+"""BERT over texts of any lengths, packed end to end without padding.
 
-Padding would be computed for nothing, and with its mask a text's numbers would depend on its neighbours.
-After the paper: Devlin et al. 2018; `transformers.BertModel` is the oracle in the tests.
+Linear layers and norms see one matrix with a row per token; attention sees one text at a time. Padding would
+cost time, and its mask would make a text's numbers depend on its neighbours.
+
+Source: Devlin et al. 2018. Oracle: `transformers.BertModel`.
 """
 
 import json
@@ -19,9 +21,11 @@ from colsearch.types import I32
 if TYPE_CHECKING:
     from torch import Tensor
 
-# A matrix product sums a row's terms in another order if there are fewer than 16 rows (MKL, AVX-512).
+# The last bits of a product must not depend on the number of rows, which is the pack's. With fewer than 16
+# rows MKL sums a row's terms in another order (AVX-512), so packs are padded to a multiple of 16 rows.
 _ROWS = 16
-# So does oneDNN in bfloat16 (AMX) for 48 to 383 rows of 1,536 terms; pieces of 32 rows give the bits of 384 and more.
+# oneDNN in bfloat16 (AMX) uses another order for 48 to 383 rows of 1,536 terms. Pieces of 32 rows have the
+# bits of 384 rows and more.
 _PIECE_ROWS, _WHOLE_ROWS = 32, 384
 _TABLES = ("word", "position", "token_type")
 _PARTS = (
@@ -40,14 +44,14 @@ class PackedBert:
     """The hidden states of a BERT checkpoint's last layer, for inference on the CPU.
 
     Args:
-        folder: holds config.json and model.safetensors.
+        folder: contains config.json and model.safetensors.
         compute: precision of the arithmetic.
     Raises: EncoderError: if a weight is missing.
     """
 
     def __init__(self, folder: Path, compute: Literal["bfloat16", "float32"]) -> None:
-        # Packs come in many sizes, and oneDNN would keep a compiled primitive of each for every layer: 370 MB more
-        # after a thousand texts, for no speed. It reads this once, when it is first used.
+        # Packs come in many sizes, and oneDNN would keep a compiled primitive per size and layer: 370 MB
+        # after a thousand texts, without any gain in speed. oneDNN reads the variable once, at its first use.
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
         import torch
         from safetensors.torch import load_file
@@ -58,7 +62,9 @@ class PackedBert:
         stored = load_file(folder / "model.safetensors")
         missing = sorted(self._names() - stored.keys())
         if missing:
-            raise EncoderError(f"{folder} lacks the weights {missing[:3]}; reinstall what brought it")
+            raise EncoderError(
+                f"{folder} lacks the weights {missing[:3]}; reinstall the package that it came with"
+            )
         self._in_bfloat16 = compute == "bfloat16"
         self._weights = {name: stored[name].to(getattr(torch, compute)) for name in self._names()}
 
@@ -70,27 +76,30 @@ class PackedBert:
         return normalized | {f"embeddings.{table}_embeddings.weight" for table in _TABLES}
 
     def __call__(self, ids: Sequence[I32]) -> "Tensor":
-        """(n_tokens, hidden size) of all texts end to end, in the order given; some rows of padding follow.
+        """(n_tokens, hidden size) states of all texts end to end, followed by some rows of padding.
 
-        Texts of equal length that are neighbours share a call of attention.
+        Neighbours of equal length share a call of attention.
+
+        Args:
+            ids: per text (n_tokens,) int32.
         """
         import torch
 
-        lengths = [len(one) for one in ids]
+        lengths = [len(ids_of_text) for ids_of_text in ids]
         padding = np.zeros(-sum(lengths) % _ROWS, np.int32)
         flat = torch.from_numpy(np.concatenate([*ids, padding]).astype(np.int64))
-        places = torch.from_numpy(np.concatenate([*map(np.arange, lengths), padding]).astype(np.int64))
-        runs = list(_runs(lengths))
+        positions = torch.from_numpy(np.concatenate([*map(np.arange, lengths), padding]).astype(np.int64))
+        runs = list(_equal_length_runs(lengths))
         with torch.inference_mode():
-            states = self._embed(flat, places)
+            states = self._embed(flat, positions)
             for number in range(self._n_layers):
                 states = self._layer(f"encoder.layer.{number}.", states, runs)
         return states
 
-    def _embed(self, ids: "Tensor", places: "Tensor") -> "Tensor":
+    def _embed(self, ids: "Tensor", positions: "Tensor") -> "Tensor":
         table = self._weight("embeddings.word_embeddings")[ids]
         table += self._weight("embeddings.token_type_embeddings")[0]
-        table += self._weight("embeddings.position_embeddings")[places]
+        table += self._weight("embeddings.position_embeddings")[positions]
         return self._normalized("embeddings.LayerNorm", table)
 
     def _layer(self, layer: str, states: "Tensor", runs: Sequence[tuple[slice, int]]) -> "Tensor":
@@ -100,19 +109,19 @@ class PackedBert:
             self._linear(f"{layer}attention.self.{name}", states) for name in ("query", "key", "value")
         )
         context = self._attention(query, key, value, runs)
-        states = self._added(f"{layer}attention.output", states, context)
-        # In place, since a fresh 12 MB is paid for page by page: 3 % of the time. torch.nn has no such gelu.
+        states = self._add_and_normalize(f"{layer}attention.output", states, context)
+        # In place: the page faults of 12 MB of new memory would take 3 % of the time. torch.nn has no gelu_.
         hidden = torch.ops.aten.gelu_(self._linear(f"{layer}intermediate.dense", states))
-        return self._added(f"{layer}output", states, hidden)
+        return self._add_and_normalize(f"{layer}output", states, hidden)
 
-    def _added(self, name: str, states: "Tensor", update: "Tensor") -> "Tensor":
-        """Layer norm of `states` plus the product, which is added in place: `states` are spent."""
+    def _add_and_normalize(self, name: str, states: "Tensor", update: "Tensor") -> "Tensor":
+        """Layer norm of `states` plus the dense layer of `update`; `states` is overwritten."""
         dense = f"{name}.dense"
         states.add_(self._weight(dense, "bias"))
-        few = self._in_bfloat16 and len(states) < _WHOLE_ROWS
-        n_rows = _PIECE_ROWS if few else len(states)
-        for piece, terms in zip(states.split(n_rows), update.split(n_rows)):
-            piece.addmm_(terms, self._weight(dense).t())
+        in_pieces = self._in_bfloat16 and len(states) < _WHOLE_ROWS
+        n_rows = _PIECE_ROWS if in_pieces else len(states)
+        for states_piece, update_piece in zip(states.split(n_rows), update.split(n_rows)):
+            states_piece.addmm_(update_piece, self._weight(dense).t())
         return self._normalized(f"{name}.LayerNorm", states)
 
     def _attention(
@@ -121,11 +130,11 @@ class PackedBert:
         from torch.nn.functional import scaled_dot_product_attention
 
         width = query.shape[1]
-        # Rows of padding attend to nothing, and what they hold must stay finite.
+        # Rows of padding are in no text, so nothing is written to them; zeros keep them finite.
         context = query.new_zeros(query.shape)
         for rows, n_tokens in runs:
             shape = -1, n_tokens, self._n_heads, width // self._n_heads
-            heads = (part[rows].view(shape).transpose(1, 2) for part in (query, key, value))
+            heads = (tensor[rows].view(shape).transpose(1, 2) for tensor in (query, key, value))
             context[rows] = scaled_dot_product_attention(*heads).transpose(1, 2).reshape(-1, width)
         return context
 
@@ -145,10 +154,10 @@ class PackedBert:
         return self._weights[f"{name}.{kind}"]
 
 
-def _runs(lengths: Sequence[int]) -> Iterator[tuple[slice, int]]:
-    """The rows of neighbouring texts of one length, and that length."""
+def _equal_length_runs(lengths: Sequence[int]) -> Iterator[tuple[slice, int]]:
+    """Per run of neighbouring texts of equal length: its rows, and that length."""
     start = 0
-    for length, same in groupby(lengths):
-        stop = start + length * len(list(same))
+    for length, run in groupby(lengths):
+        stop = start + length * len(list(run))
         yield slice(start, stop), length
         start = stop

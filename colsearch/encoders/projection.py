@@ -1,6 +1,6 @@
-"""The linear map from the embedded model's 384 token dimensions to the ones that are stored.
+"""The linear map from the embedded model's 384 token dimensions to the dimensions that are stored.
 
-It is shipped as safetensors beside this file, made by `examples/train_projection.py`.
+The shipped map is the safetensors file beside this one; `examples/train_projection.py` made it.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ SHIPPED = Path(__file__).with_name("minilm_projection.safetensors")
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """A token's vector is its state times `matrix`, scaled to unit length.
+    """A linear map: a token's vector is its state times `matrix`, scaled to unit length.
 
     Attributes:
         matrix: (in_dim, dim) float32.
@@ -38,23 +38,32 @@ class Projection:
         return hash_arrays({"projection": self.matrix})
 
     def truncated(self, dim: int) -> "Projection":
-        """The first `dim` columns: of the shipped map, which is trained in order, a good map to `dim`.
+        """The first `dim` columns.
+
+        The columns of the shipped map are ordered by importance, so its first `dim` are a good map to `dim`.
 
         Raises: EncoderError: if the projection has fewer columns.
         """
         if not 1 <= dim <= self.dim:
-            raise EncoderError(f"dim must be between 1 and {self.dim}, the projection's own, not {dim}")
+            raise EncoderError(f"dim must be between 1 and {self.dim}, the projection's own dim, not {dim}")
         return Projection(np.ascontiguousarray(self.matrix[:, :dim]))
 
     def save(self, path: Path, *, about: dict[str, str]) -> None:
-        """Write as float16, with where it comes from in the file's own metadata."""
+        """Write a safetensors file in float16.
+
+        Args:
+            about: where the map comes from; becomes the file's metadata.
+        """
         from safetensors.numpy import save_file
 
         save_file({"projection": self.matrix.astype(np.float16)}, path, metadata=about)
 
 
 def load_projection(path: Path = SHIPPED) -> Projection:
-    """Raises: EncoderError: if the file lacks the tensor `projection`."""
+    """Read a projection from a safetensors file.
+
+    Raises: EncoderError: if the file lacks the tensor `projection`.
+    """
     from safetensors.numpy import load_file
 
     tensors = load_file(path)

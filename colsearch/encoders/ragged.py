@@ -1,19 +1,20 @@
-"""What an encoder hands back, one array per text, as the one ragged type."""
+"""An encoder's output, one array per text -> `TokenVectors`, which hold all texts end to end."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from colsearch.errors import EncoderError
+from colsearch.errors import EncoderError, ShapeError
+from colsearch.ingest.vectors import as_float32
 from colsearch.types import F32, TokenVectors
 
 
 def join(output: Any, *, n_texts: int, dim: int) -> TokenVectors:
-    """One array or tensor per text, end to end.
+    """Put one array or tensor per text end to end; `TokenVectors` stay as they are.
 
-    Raises: EncoderError: for a padded 3-D array, in which padding and tokens cannot be told apart, for
-        another number of texts, or another dim.
+    Raises: EncoderError: for another number of texts or another dim, and for one padded 3-D array, in
+        which padding cannot be told from tokens.
     """
     if isinstance(output, TokenVectors):
         return output
@@ -24,7 +25,7 @@ def join(output: Any, *, n_texts: int, dim: int) -> TokenVectors:
         )
     if len(output) != n_texts:
         raise EncoderError(f"the encoder returned {len(output)} arrays for {n_texts} texts")
-    arrays = [as_float32(one) for one in output]
+    arrays = [token_array(vectors) for vectors in output]
     for position, array in enumerate(arrays):
         if array.shape[1] != dim:
             raise EncoderError(f"text {position} was encoded in {array.shape[1]} dimensions, not {dim}")
@@ -32,11 +33,15 @@ def join(output: Any, *, n_texts: int, dim: int) -> TokenVectors:
     return TokenVectors(flat, np.array([len(array) for array in arrays], np.int64))
 
 
-def as_float32(one: Any) -> F32:
-    """(n_tokens, dim) of a NumPy array or a torch tensor on any device, in any precision."""
-    if hasattr(one, "detach"):
-        one = one.detach().float().cpu().numpy()
-    array: F32 = np.asarray(one, dtype=np.float32)
+def token_array(vectors: Any) -> F32:
+    """One text's output as (n_tokens, dim) float32.
+
+    Raises: EncoderError: if it is something else.
+    """
+    try:
+        array = as_float32(vectors)
+    except ShapeError as error:
+        raise EncoderError(f"the encoder's output cannot be used: {error}") from None
     if array.ndim != 2:
         raise EncoderError(f"the encoder returned an array of shape {array.shape}, not (n_tokens, dim)")
     return array
@@ -50,6 +55,7 @@ def require_tokens(texts: Sequence[str], vectors: TokenVectors) -> None:
 
 
 def no_token_error(position: int, text: str) -> EncoderError:
+    """The error for a query without tokens."""
     return EncoderError(
         f"query {position} ({text[:40]!r}) holds no token to search for; give at least one word"
     )

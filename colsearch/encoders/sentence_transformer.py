@@ -21,15 +21,15 @@ class SentenceTransformerEncoder:
     """A late-interaction checkpoint, by Hub name or folder; safetensors only.
 
     Prefixes, query expansion, skiplist and length limits are the checkpoint's own. sentence-transformers
-    pads its batches, so the same text can differ in the low bits between batches (float32: 1e-6).
-    Blank documents have no vectors, though the model would give some to [CLS] and [SEP].
+    pads its batches, so that a text's vectors can differ in the low bits between batches (float32: 1e-6).
+    A blank document has no vectors, although the model would give some to [CLS] and [SEP].
 
     Args:
-        device: torch device; the CPU when None.
-        compute: as for the embedded encoder; on other devices than the CPU "auto" is float32.
+        device: torch device; the CPU if None.
+        compute: as for `EmbeddedEncoder`; on other devices than the CPU "auto" is float32.
         revision: commit or tag on the Hub.
         trust_remote_code: run the checkpoint's own Python code.
-    Raises: EncoderError: if the checkpoint is missing, unsafe, or would be projected at random.
+    Raises: EncoderError: if the checkpoint is missing or unsafe, or its projection would be random.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class SentenceTransformerEncoder:
 
     @classmethod
     def from_model(cls, model: Any, *, batch_size: int = 32) -> "SentenceTransformerEncoder":
-        """Around a MultiVectorEncoder that the caller loaded, used as it is."""
+        """Wrap a MultiVectorEncoder that the caller has loaded; its device and dtype stay."""
         self = cls.__new__(cls)
         self._adopt(model, batch_size=batch_size)
         return self
@@ -72,7 +72,7 @@ class SentenceTransformerEncoder:
         self._dim = int(dim)
         self._batch_size = batch_size
         self._normalizes = any(type(module).__name__ == "Normalize" for module in model)
-        # Before any cast: the weights as stored name the encoder, not the precision it runs in.
+        # Taken before any cast, because the stored weights name the encoder, not the precision it runs in.
         self._fingerprint = model_fingerprint(model)
 
     def __repr__(self) -> str:
@@ -87,7 +87,10 @@ class SentenceTransformerEncoder:
         return self._fingerprint
 
     def encode_query(self, texts: Sequence[str]) -> TokenVectors:
-        """Raises: EncoderError: for a blank query, by its position."""
+        """Vectors of the query's tokens and of the checkpoint's expansion tokens.
+
+        Raises: EncoderError: naming the first query that is blank or has no tokens.
+        """
         for position, text in enumerate(texts):
             if not text.strip():
                 raise no_token_error(position, text)
@@ -96,13 +99,13 @@ class SentenceTransformerEncoder:
         return vectors
 
     def encode_document(self, texts: Sequence[str]) -> TokenVectors:
-        """Vectors as the checkpoint's mask leaves them; none for a blank text."""
-        spoken = [position for position, text in enumerate(texts) if text.strip()]
-        vectors = self._encode([texts[position] for position in spoken], "document")
-        return _with_blanks(vectors, spoken, n_texts=len(texts))
+        """Vectors of the tokens that the checkpoint's mask keeps; none for a blank text."""
+        not_blank = [position for position, text in enumerate(texts) if text.strip()]
+        vectors = self._encode([texts[position] for position in not_blank], "document")
+        return _with_blanks(vectors, not_blank, n_texts=len(texts))
 
     def token_spans(self, text: str) -> I32:
-        """(n_tokens, 2) starts and ends of all tokens, however many: what `split_passages` asks for.
+        """(n_tokens, 2) start and end of each token, without a length limit, for `split_passages`.
 
         Raises: EncoderError: if the checkpoint's tokenizer gives no offsets.
         """
@@ -129,10 +132,10 @@ class SentenceTransformerEncoder:
     def _with_spans(self, vectors: TokenVectors, texts: Sequence[str], task: Task) -> TokenVectors:
         alignments: list[Alignment] = []
         for start in range(0, len(texts), self._batch_size):
-            part = align(self._model, texts[start : start + self._batch_size], task)
-            if part is None:
+            batch = align(self._model, texts[start : start + self._batch_size], task)
+            if batch is None:
                 return vectors
-            alignments += part
+            alignments += batch
         if [len(alignment.spans) for alignment in alignments] != vectors.doclens.tolist():
             return vectors
         return replace(
@@ -143,30 +146,30 @@ class SentenceTransformerEncoder:
 
 
 def model_fingerprint(model: Any) -> str:
-    """Of a MultiVectorEncoder's weights, module settings, prompts and tokenizer, as they are in memory."""
-    weights = {name: _bytes_of(tensor) for name, tensor in model.state_dict().items()}
+    """Hash of a loaded MultiVectorEncoder: its weights, module settings, prompts and tokenizer."""
+    weights = {name: _bytes(tensor) for name, tensor in model.state_dict().items()}
     return hash_settings(
         {
             "weights": hash_arrays(weights),
-            "modules": [[type(module).__name__, _settings_of(module)] for module in model],
+            "modules": [[type(module).__name__, _settings(module)] for module in model],
             "prompts": dict(model.prompts),
             "tokenizer": _tokenizer_settings(model.tokenizer),
         }
     )
 
 
-def _bytes_of(tensor: Any) -> Any:
+def _bytes(tensor: Any) -> Any:
     import torch
 
     return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
 
 
-def _settings_of(module: Any) -> str:
+def _settings(module: Any) -> str:
     return json.dumps(module.get_config_dict(), sort_keys=True, default=repr)
 
 
 def _tokenizer_settings(tokenizer: Any) -> Any:
-    """Without truncation and padding, which every call sets anew."""
+    """The tokenizer's settings without truncation and padding, which every call sets anew."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return [type(tokenizer).__name__, sorted(tokenizer.get_vocab().items())]
@@ -178,18 +181,18 @@ def _tokenizer_settings(tokenizer: Any) -> Any:
 
 
 def _unit(vectors: F32) -> F32:
-    """Rounded to bfloat16, a unit vector's length is off by up to .4 %."""
+    """The vectors at unit length: in bfloat16, rounding changes a length by up to .4 %."""
     norms: F32 = np.sqrt(np.einsum("td,td->t", vectors, vectors))[:, None]
     unit: F32 = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
     return unit
 
 
-def _with_blanks(vectors: TokenVectors, spoken: Sequence[int], *, n_texts: int) -> TokenVectors:
-    """The lengths of all texts, 0 for those that were left out."""
+def _with_blanks(vectors: TokenVectors, not_blank: Sequence[int], *, n_texts: int) -> TokenVectors:
+    """The vectors with doclens of all texts: 0 for the blank ones, which were not encoded."""
     doclens = np.zeros(n_texts, np.int64)
-    doclens[list(spoken)] = vectors.doclens
+    doclens[list(not_blank)] = vectors.doclens
     if vectors.n_truncated is None:
         return replace(vectors, doclens=doclens)
     n_truncated = np.zeros(n_texts, np.int64)
-    n_truncated[list(spoken)] = vectors.n_truncated
+    n_truncated[list(not_blank)] = vectors.n_truncated
     return replace(vectors, doclens=doclens, n_truncated=n_truncated)

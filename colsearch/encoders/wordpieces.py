@@ -1,4 +1,4 @@
-"""A BERT tokenizer's pieces with their places in the text, cut to a length that is counted."""
+"""A BERT tokenizer: token ids with their character spans, cut to a length limit."""
 
 import re
 import string
@@ -30,25 +30,25 @@ class Pieces:
 
 
 class WordPieces:
-    """`tokenizers` straight from tokenizer.json, which needs neither transformers nor torch."""
+    """The tokenizer of a tokenizer.json; it needs `tokenizers`, but neither transformers nor torch."""
 
     def __init__(self, path: Path, *, max_tokens: int) -> None:
         from tokenizers import Tokenizer
 
         self._tokenizer = Tokenizer.from_file(str(path))
-        # The file may carry its trainer's own limit and padding, which would cut without counting.
+        # The file may set a length limit and padding, which would cut texts without counting.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._max_tokens = max_tokens
         vocabulary = self._tokenizer.get_vocab()
         self._special = np.array([vocabulary["[CLS]"], vocabulary["[SEP]"]], np.int32)
         self._punctuation = np.array(
-            [number for piece, number in vocabulary.items() if is_punctuation(piece)], np.int32
+            [token_id for token, token_id in vocabulary.items() if is_punctuation(token)], np.int32
         )
 
     def __call__(self, text: str) -> Pieces:
-        # A lone surrogate has no UTF-8; its stand-in is as long, so spans stay right.
-        encoding = self._tokenizer.encode(_LONE_SURROGATES.sub("�", text))
+        """The tokens of a text; if they are too many, the last ones before [SEP] are cut."""
+        encoding = self._tokenizer.encode(_without_lone_surrogates(text))
         ids = np.array(encoding.ids, np.int32)
         spans = np.array(encoding.offsets, np.int32).reshape(-1, 2)
         n_truncated = max(0, len(ids) - self._max_tokens)
@@ -58,21 +58,26 @@ class WordPieces:
         return Pieces(ids, spans, n_truncated)
 
     def spans(self, text: str) -> I32:
-        """(n_tokens, 2) of the whole text, without special tokens or a length limit."""
-        encoding = self._tokenizer.encode(_LONE_SURROGATES.sub("\ufffd", text), add_special_tokens=False)
+        """(n_tokens, 2) int32 start and end of each token, without special tokens or a length limit."""
+        encoding = self._tokenizer.encode(_without_lone_surrogates(text), add_special_tokens=False)
         return np.array(encoding.offsets, np.int32).reshape(-1, 2)
 
     def scored(self, pieces: Pieces) -> NDArray[np.bool_]:
-        """(n_tokens,) which tokens of a document are kept.
+        """(n_tokens,) whether a document keeps the token.
 
-        Without [CLS], [SEP] and punctuation a document is 4-15 % smaller at no measurable loss. One
-        that is all punctuation keeps it, since a document without tokens can never be found.
+        Without [CLS], [SEP] and punctuation a document is 4-15 % smaller at no measurable loss. A document
+        of nothing but punctuation keeps it, because a document without tokens can never be found.
         """
-        words = ~np.isin(pieces.ids, self._special)
-        spoken = words & ~np.isin(pieces.ids, self._punctuation)
-        return spoken if spoken.any() else words
+        not_special = ~np.isin(pieces.ids, self._special)
+        words = not_special & ~np.isin(pieces.ids, self._punctuation)
+        return words if words.any() else not_special
 
 
-def is_punctuation(piece: str) -> bool:
-    """Whether a vocabulary entry is ASCII punctuation only, as ColBERT's skiplist has it."""
-    return bool(piece) and set(piece.removeprefix("##") or piece) <= set(string.punctuation)
+def is_punctuation(token: str) -> bool:
+    """Whether a vocabulary entry is ASCII punctuation only, as in ColBERT's skiplist."""
+    return bool(token) and set(token.removeprefix("##") or token) <= set(string.punctuation)
+
+
+def _without_lone_surrogates(text: str) -> str:
+    """The text with U+FFFD for lone surrogates, which have no UTF-8; its length, and so the spans, stay."""
+    return _LONE_SURROGATES.sub("\ufffd", text)

@@ -1,28 +1,30 @@
-"""Any object with `encode_query` and `encode_document`, seen as an `Encoder`."""
+"""Any object with `encode_query` and `encode_document`, made an `Encoder`."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from colsearch.encoders.fingerprint import hash_settings
-from colsearch.encoders.ragged import as_float32, join, require_tokens
+from colsearch.encoders.ragged import join, require_tokens, token_array
 from colsearch.types import TokenVectors
 
 
 class WrappedEncoder:
-    """Takes lists of (n_tokens, dim) arrays or torch tensors, one per text, and puts them end to end.
+    """An encoder around an object that returns one (n_tokens, dim) array or torch tensor per text.
 
-    The object's own `dim` and `fingerprint` are used where it has them. Without, `dim` is that of one
-    encoded word, and the fingerprint names class and dim only, so it cannot tell two weights of one
-    class apart: give the object a `fingerprint` that can.
+    The object's own `dim` and `fingerprint` are used if it has them. Else `dim` is found by encoding one
+    word, and the fingerprint is made of class and dim. Such a fingerprint is the same for all weights of
+    that class: give the object a `fingerprint` that tells them apart.
     """
 
     def __init__(self, encoder: Any) -> None:
         self._encoder = encoder
         dim = getattr(encoder, "dim", None)
-        self._dim = dim if isinstance(dim, int) else self._probe()
-        own = getattr(encoder, "fingerprint", None)
-        name = f"{type(encoder).__module__}.{type(encoder).__qualname__}"
-        self._fingerprint = own if isinstance(own, str) else hash_settings({"class": name, "dim": self._dim})
+        self._dim = dim if isinstance(dim, int) else self._probed_dim()
+        fingerprint = getattr(encoder, "fingerprint", None)
+        if not isinstance(fingerprint, str):
+            class_name = f"{type(encoder).__module__}.{type(encoder).__qualname__}"
+            fingerprint = hash_settings({"class": class_name, "dim": self._dim})
+        self._fingerprint = fingerprint
 
     def __repr__(self) -> str:
         return f"WrappedEncoder({self._encoder!r})"
@@ -42,11 +44,11 @@ class WrappedEncoder:
         return vectors
 
     def encode_document(self, texts: Sequence[str]) -> TokenVectors:
-        """Raises: EncoderError: if the output has another shape than promised."""
+        """Raises: EncoderError: if the output has another shape than `Encoder` promises."""
         return join(self._encoder.encode_document(list(texts)), n_texts=len(texts), dim=self._dim)
 
-    def _probe(self) -> int:
+    def _probed_dim(self) -> int:
         output = self._encoder.encode_document(["probe"])
         if isinstance(output, TokenVectors):
             return output.dim
-        return int(as_float32(output[0]).shape[1])
+        return int(token_array(output[0]).shape[1])

@@ -1,1 +1,1 @@
-"""How good is an index? Quality on judged queries, and query times and recall on the queries of its user."""
+"""How good is an index? Its quality on judged queries, and its query times and recall on a user's queries."""

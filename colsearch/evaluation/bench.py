@@ -1,4 +1,4 @@
-"""`colsearch bench`: how an index of the user's own answers, and what to change about it."""
+"""`colsearch bench`: times, recall and size of a user's index, and advice on what to change."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ import numpy as np
 from colsearch.config import DEFAULT_RECALL
 from colsearch.errors import ConfigError
 from colsearch.query.audit import bootstrap_interval
+from colsearch.scoring.recall import recall_of_scores
 
 if TYPE_CHECKING:
     from colsearch.index import ColIndex
-    from colsearch.ingest.validate import Query
+    from colsearch.query.request import Query
+    from colsearch.types import F32, Hits
 
 N_WARMUPS = 3
-# A found document counts when its score is the k-th best's up to float32's rounding.
-TIE = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
 class IndexBench:
-    """What was measured; times are milliseconds of one query at a time, one after the other.
+    """The figures of one run. Queries are searched one after the other; times are milliseconds per query.
 
     Attributes:
-        wall_ms, cpu_ms: "p50", "p95", "p99", "mean" over queries, encoding included.
+        wall_ms, cpu_ms: "p50", "p95", "p99" and "mean" over queries, encoding included.
         exact_ms: median wall time of the same queries with `exact=True`.
-        recall: (estimate, low, high) of recall@k against `exact=True`, with its 95 % bootstrap interval.
+        recall: mean recall@k against `exact=True`, and both ends of its 95 % bootstrap interval.
         stage_ms: mean wall time per stage.
-        n_candidates: mean number of documents that were scored.
-        bytes_per_token: "memory", "disk" and "all", as `ColIndex.info` has them.
-        advice: sentences that say what to change, most rewarding first; empty when all is well.
+        n_candidates: mean number of documents scored per query.
+        bytes_per_token: "memory", "disk" and "all", as in `ColIndex.info`.
+        advice: sentences that say what to change, most rewarding first; empty if nothing should.
     """
 
     n_docs: int
@@ -70,7 +70,7 @@ class IndexBench:
             f"scored            {self.n_candidates:,.0f} documents a query",
             f"bytes per token   {sizes}",
         ]
-        return "\n".join([*lines, *(f"- {said}" for said in self.advice or ["nothing to change"])])
+        return "\n".join([*lines, *(f"- {sentence}" for sentence in self.advice or ["nothing to change"])])
 
 
 def bench_index(
@@ -80,11 +80,11 @@ def bench_index(
     k: int = 10,
     recall: float = DEFAULT_RECALL,
 ) -> IndexBench:
-    """Time every query in default and in exact search, in turns, and compare what they find.
+    """Search each query first as usual and then exactly, time both, and compare their hits.
 
     Args:
         queries: texts or token vectors; a hundred or more give a useful interval.
-        recall: what to search with, as for `ColIndex.search`.
+        recall: share of the exact hits to search for, as for `ColIndex.search`.
     Raises: ConfigError: if there are no queries, or nothing to search.
     """
     if not queries:
@@ -96,10 +96,13 @@ def bench_index(
         index.search(query, k=k, exact=True)
     samples = [_sample(index, query, k, recall) for query in queries]
     stages = sorted({stage for sample in samples for stage in sample.stage_ms})
-    stage_ms = {stage: float(np.mean([s.stage_ms.get(stage, 0.0) for s in samples])) for stage in stages}
-    wall_ms, cpu_ms = (_percentiles([getattr(s, kind) for s in samples]) for kind in ("wall_ms", "cpu_ms"))
+    stage_ms = {
+        stage: float(np.mean([sample.stage_ms.get(stage, 0.0) for sample in samples])) for stage in stages
+    }
+    wall_ms = _percentiles([sample.wall_ms for sample in samples])
+    cpu_ms = _percentiles([sample.cpu_ms for sample in samples])
     recalls = np.array([sample.recall for sample in samples])
-    estimate = float(recalls.mean()), *bootstrap_interval(recalls)
+    recall_interval = float(recalls.mean()), *bootstrap_interval(recalls)
     info = index.info()
     return IndexBench(
         n_docs=len(index),
@@ -109,12 +112,17 @@ def bench_index(
         wall_ms=wall_ms,
         cpu_ms=cpu_ms,
         exact_ms=float(np.median([sample.exact_ms for sample in samples])),
-        recall=estimate,
+        recall=recall_interval,
         stage_ms=stage_ms,
         n_candidates=float(np.mean([sample.n_candidates for sample in samples])),
         bytes_per_token=dict(info["bytes_per_token"]),
         advice=advice(
-            wall_ms=wall_ms, cpu_ms=cpu_ms, stage_ms=stage_ms, recall=estimate, promise=recall, info=info
+            wall_ms=wall_ms,
+            cpu_ms=cpu_ms,
+            stage_ms=stage_ms,
+            recall=recall_interval,
+            promised=recall,
+            info=info,
         ),
     )
 
@@ -130,23 +138,25 @@ class _Sample:
 
 
 def _sample(index: ColIndex, query: Query, k: int, recall: float) -> _Sample:
-    cpu, wall = time.process_time(), time.perf_counter()
+    cpu_start, start = time.process_time(), time.perf_counter()
     hits = index.search(query, k=k, profile=True, recall=recall)
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    started = time.perf_counter()
+    wall_s, cpu_s = time.perf_counter() - start, time.process_time() - cpu_start
+    start = time.perf_counter()
     exact = index.search(query, k=k, exact=True)
-    exact_s = time.perf_counter() - started
+    exact_s = time.perf_counter() - start
     profile = hits.profile
-    border = exact[-1].score - TIE * abs(exact[-1].score) if exact else 0.0
-    found = sum(hit.score >= border for hit in hits) / len(exact) if exact else 1.0
     return _Sample(
-        wall * 1e3,
-        cpu * 1e3,
+        wall_s * 1e3,
+        cpu_s * 1e3,
         exact_s * 1e3,
-        min(1.0, found),
+        recall_of_scores(_scores(hits), _scores(exact)),
         profile.n_candidates if profile else 0,
         dict(profile.stage_ms) if profile else {},
     )
+
+
+def _scores(hits: Hits) -> F32:
+    return np.array([hit.score for hit in hits], np.float32)
 
 
 def advice(
@@ -155,31 +165,40 @@ def advice(
     cpu_ms: Mapping[str, float],
     stage_ms: Mapping[str, float],
     recall: tuple[float, float, float],
-    promise: float,
+    promised: float,
     info: Mapping[str, Any],
 ) -> list[str]:
-    """What the figures say should change, most rewarding first."""
-    said = []
+    """Sentences that say what to change, most rewarding first.
+
+    Args:
+        recall: mean, and both ends of its interval.
+        promised: the recall that was searched for.
+        info: of `ColIndex.info`.
+    """
+    sentences = []
     if info.get("optimize_due"):
-        said.append(f"{info['optimize_due']}: run `colsearch optimize`, then measure again")
-    if recall[2] < promise:
-        said.append(
-            f"recall {recall[0]:.3f} is below the promised {promise}: run `colsearch optimize`, then measure again"
+        sentences.append(f"{info['optimize_due']}: run `colsearch optimize`, then measure again")
+    if recall[2] < promised:
+        sentences.append(
+            f"recall {recall[0]:.3f} is below the promised {promised}: run `colsearch optimize`, "
+            "then measure again"
         )
     total = sum(stage_ms.values())
     if total and stage_ms.get("encode", 0.0) > 0.5 * total:
         share = stage_ms["encode"] / total
-        said.append(
+        sentences.append(
             f"encoding the query takes {share:.0%} of the time: a smaller encoder gains more than any index"
         )
     if wall_ms["p50"] > 1.5 * cpu_ms["p50"]:
-        said.append(
+        sentences.append(
             f"a query waits {wall_ms['p50'] - cpu_ms['p50']:.1f} ms without computing: the machine is busy, "
             "or the files do not fit in memory"
         )
     if wall_ms["p95"] > 5 * wall_ms["p50"]:
-        said.append("one query in twenty is five times slower than the median: look at the longest queries")
-    return said
+        sentences.append(
+            "one query in twenty is five times slower than the median: look at the longest queries"
+        )
+    return sentences
 
 
 def _percentiles(values: Sequence[float]) -> dict[str, float]:

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from colsearch.errors import ConfigError
-from colsearch.formats.documents import read_queries
+from colsearch.formats.queries import read_queries
+from colsearch.prefilter.synthetic_queries import word_span_queries
 
 if TYPE_CHECKING:
     from colsearch.index import ColIndex
-    from colsearch.ingest.validate import Query
-
-# Words of a made query: between a search box's and a question's.
-_N_WORDS = (3, 13)
+    from colsearch.query.request import Query
 
 
 def queries_from_file(path: Path) -> list[Query]:
-    """Texts of a BEIR folder, .jsonl or .tsv file; token vectors (n_queries, n_tokens, dim) of a .npy file.
+    """Query texts of a BEIR folder, .jsonl or .tsv file, or token vectors of a .npy file.
 
-    Raises: DocumentError; ConfigError: if the .npy file holds anything else.
+    Args:
+        path: a .npy file holds one array of shape (n_queries, n_tokens, dim).
+    Raises: DocumentError: naming file and line. ConfigError: if a .npy file holds anything else.
     """
     if path.suffix != ".npy":
         return [text for _, text in read_queries(path)]
@@ -35,9 +35,9 @@ def queries_from_file(path: Path) -> list[Query]:
 
 
 def queries_from_texts(index: ColIndex, n: int, *, seed: int = 0) -> list[Query]:
-    """Some neighbouring words of each of up to n random documents, as somebody might ask for them.
+    """Synthetic queries: a few neighbouring words of each of up to n random documents.
 
-    Raises: ConfigError: if the index holds no texts, or no encoder to read them with.
+    Raises: ConfigError: if the index holds no texts, or has no encoder to read them with.
     """
     if index.config.encoder == "":
         raise ConfigError(
@@ -46,11 +46,5 @@ def queries_from_texts(index: ColIndex, n: int, *, seed: int = 0) -> list[Query]
         )
     rng = np.random.default_rng(seed)
     ids = list(index)
-    texts = (index.get(ids[i]).text or "" for i in rng.permutation(len(ids))[:n])
-    return [_some_words(text.split(), rng) for text in texts if text.strip()]
-
-
-def _some_words(words: list[str], rng: np.random.Generator) -> str:
-    n = min(int(rng.integers(*_N_WORDS)), len(words))
-    first = int(rng.integers(0, len(words) - n + 1))
-    return " ".join(words[first : first + n])
+    texts = [index.get(ids[position]).text or "" for position in rng.permutation(len(ids))[:n]]
+    return list(word_span_queries(texts, rng))

@@ -1,4 +1,4 @@
-"""Rankings and judgements -> the figures of the field, by ir_measures."""
+"""Rankings and judgements -> nDCG@10, recall@100 and MRR@10, by ir_measures."""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,7 +22,7 @@ def mean_quality(
         for query, grades in qrels.items()
         for document, grade in grades.items()
     ]
-    # ir_measures sorts by score and breaks ties by id: ranks as scores keep the given order.
+    # ir_measures sorts by score and breaks ties by id; scores made of ranks keep the order given.
     scored = [
         ir_measures.ScoredDoc(query, document, float(-rank))
         for query, documents in run.items()

@@ -1,1 +1,1 @@
-"""How are other people's files read? JSON Lines, BEIR folders, TSV, CSV, folders of texts, and TREC runs and judgements."""
+"""How are other people's files read? JSON Lines, tables, texts, TREC runs and judgements."""

@@ -1,23 +1,32 @@
-"""One line of JSON -> a document, whatever the line may hold."""
+"""JSON Lines -> documents, one per line, whatever a line may hold."""
 
 import json
 import math
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from colsearch.errors import DocumentError
+from colsearch.formats.files import MAX_LINE_BYTES, UnparsedDocuments, lines, not_utf8, too_long
 from colsearch.types import Document
 
-MAX_LINE_BYTES = 8 << 20
 MAX_DEPTH = 64
 _MAX_INTEGER_DIGITS = 64
 ID_KEYS = ("_id", "id")
+_QUOTE, _BACKSLASH = b'"\\'
+
+
+def read_json_lines(path: Path) -> UnparsedDocuments:
+    """The documents of a .jsonl file."""
+    for where, line in lines(path):
+        yield where, partial(parse_line, line, where=where)
 
 
 def parse_line(line: bytes, *, where: str) -> Document:
     """The document of one line.
 
-    "_id" (or "id") and "text" are needed; a "title" is put before the text; a "metadata" object, and every
-    other key, become metadata.
+    "_id" (or "id") and "text" are needed. A "title" is put before the text. The fields of a "metadata"
+    object and every other key become metadata.
     Raises: DocumentError: naming `where` and what is wrong.
     """
     record = parse_record(line, where=where)
@@ -32,21 +41,25 @@ def parse_line(line: bytes, *, where: str) -> Document:
         raise DocumentError(f"{where}: the id is a string or an integer, not {document_id!r:.60}")
     nested = record.get("metadata")
     metadata = dict(nested) if isinstance(nested, dict) else {}
-    known = {*ID_KEYS, "text", "title", "metadata"}
-    metadata |= {key: value for key, value in record.items() if key not in known}
+    own_keys = {*ID_KEYS, "text", "title", "metadata"}
+    metadata |= {key: value for key, value in record.items() if key not in own_keys}
     return Document(document_id, f"{title} {text}".strip(), metadata)
 
 
 def parse_record(line: bytes, *, where: str) -> dict[str, Any]:
-    """The JSON object of one line, refusing what JSON does not know or a parser could choke on."""
+    """The JSON object of one line.
+
+    Raises: DocumentError: for a line that is too long or too deeply nested, is not UTF-8, or uses what
+        standard JSON lacks: a key twice, NaN, infinity, or a number too large.
+    """
     if len(line) > MAX_LINE_BYTES:
-        raise DocumentError(f"{where}: a line of more than {MAX_LINE_BYTES >> 20} MiB; split the document")
+        raise too_long(where)
     if _depth(line) > MAX_DEPTH:
         raise DocumentError(f"{where}: nested more than {MAX_DEPTH} levels deep")
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
-        raise DocumentError(f"{where}: not UTF-8 at byte {error.start}; convert the file first") from None
+        raise not_utf8(where, error) from None
     try:
         record = json.loads(
             text,
@@ -63,7 +76,10 @@ def parse_record(line: bytes, *, where: str) -> dict[str, Any]:
 
 
 def _depth(line: bytes) -> int:
-    """An upper bound of the nesting, without recursion: brackets in strings count too."""
+    """How deeply a line is nested, found without recursion; 0 if it has too few brackets to be too deep.
+
+    Past MAX_DEPTH the rest of the line is not read.
+    """
     if line.count(b"[") + line.count(b"{") <= MAX_DEPTH:
         return 0
     depth = deepest = 0
@@ -72,11 +88,11 @@ def _depth(line: bytes) -> int:
         if in_string:
             if escaped:
                 escaped = False
-            elif byte == 0x5C:
+            elif byte == _BACKSLASH:
                 escaped = True
-            elif byte == 0x22:
+            elif byte == _QUOTE:
                 in_string = False
-        elif byte == 0x22:
+        elif byte == _QUOTE:
             in_string = True
         elif byte in b"[{":
             depth += 1

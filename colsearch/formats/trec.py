@@ -1,4 +1,7 @@
-"""Judgements, and TREC run files: the ranking of any retriever, one line `query Q0 document rank score tag` a hit."""
+"""TREC run files, which hold the rankings of any retriever, and relevance judgements (qrels).
+
+A run has one line per hit: `query Q0 document rank score tag`.
+"""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -8,7 +11,7 @@ from colsearch.errors import DocumentError
 
 
 def read_run(path: Path) -> dict[str, list[str]]:
-    """Query id -> document ids in the order of their ranks.
+    """Query id -> document ids by rank, best first.
 
     Raises: DocumentError: naming file and line.
     """
@@ -31,7 +34,12 @@ def read_run(path: Path) -> dict[str, list[str]]:
 def write_run(
     run: Mapping[str, Iterable[tuple[str, float]]], file: TextIO, *, tag: str = "colsearch"
 ) -> None:
-    """Write query id -> (document id, score), best first, with ranks from 1."""
+    """Write a run file, with ranks from 1.
+
+    Args:
+        run: query id -> (document id, score), best first.
+        tag: names the retriever in every line.
+    """
     for query, hits in run.items():
         for rank, (document, score) in enumerate(hits, start=1):
             file.write(f"{query} Q0 {document} {rank} {score:.6f} {tag}\n")

@@ -1,17 +1,32 @@
 """Long texts cut into passages, so that a document can score as its best one (MaxP, Dai & Callan 2019)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from colsearch.errors import ConfigError
-from colsearch.types import I32
+from colsearch.types import I32, Document
 
+# From a text to the (n, 2) starts and ends of its tokens, in characters.
 TokenSpans: TypeAlias = Callable[[str], I32]
+# Metadata of a passage: its document's id, and its number among that document's passages.
+PASSAGE_OF, PASSAGE = "passage_of", "passage"
 
 _SENTENCE_ENDS = frozenset(".!?。！？")
+
+
+def in_passages(documents: Iterable[Document], n_tokens: int, token_spans: TokenSpans) -> Iterator[Document]:
+    """Documents cut into passages of at most n_tokens tokens, with ids such as "doc-7#0".
+
+    Each carries its document's metadata, `passage_of` and `passage`.
+    """
+    for document in documents:
+        text = document.text or ""
+        for number, (start, end) in enumerate(split_passages(text, n_tokens, token_spans)):
+            metadata = {**document.metadata, PASSAGE_OF: document.id, PASSAGE: number}
+            yield Document(f"{document.id}#{number}", text[start:end], metadata)
 
 
 def split_passages(text: str, n_tokens: int, token_spans: TokenSpans) -> list[tuple[int, int]]:
@@ -21,8 +36,8 @@ def split_passages(text: str, n_tokens: int, token_spans: TokenSpans) -> list[tu
     only if that word alone is longer than a passage.
 
     Args:
-        n_tokens: at most so many in a passage.
-        token_spans: (n, 2) starts and ends of a text's tokens, as an encoder's `token_spans` gives them.
+        n_tokens: most tokens of a passage.
+        token_spans: gives the places of a text's tokens, as an encoder's `token_spans` does.
     Returns: at least one span; (0, len(text)) for a text that fits.
     Raises: ConfigError: if n_tokens is less than 1.
     """

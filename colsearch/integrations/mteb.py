@@ -1,4 +1,4 @@
-"""MTEB: whole retrieval tasks over a `ColIndex`, on the hub's data or offline on your own.
+"""MTEB: run whole retrieval tasks on a `ColIndex`, with the Hub's data or, offline, with your own.
 
     import mteb
     from colsearch.integrations.mteb import ColIndexSearch, retrieval_task
@@ -6,7 +6,7 @@
     task = retrieval_task("my-collection", documents, queries, qrels)      # or mteb.get_task("SciFact")
     mteb.evaluate(ColIndexSearch("scratch_folder"), tasks=[task])
 
-Needs `pip install "colindex[mteb]"`; nothing here is imported unless it is used.
+Needs `pip install "colindex[mteb]"`. `mteb` is imported only when it is used.
 """
 
 import shutil
@@ -19,10 +19,10 @@ from colsearch.index import ColIndex
 
 
 class ColIndexSearch:
-    """MTEB's `SearchProtocol`: the corpus goes into an index once, queries are answered from it.
+    """MTEB's `SearchProtocol`: builds an index of the corpus once, and answers all queries from it.
 
     Args:
-        folder: where indexes are made, one per task, subset and split; made anew each time.
+        folder: holds one index per task, subset and split; an index that is already there is replaced.
         encoder: as for `ColIndex.create`.
         search: options of `ColIndex.search`, such as {"recall": 0.99} or {"exact": True}.
     """
@@ -36,28 +36,30 @@ class ColIndexSearch:
         self.opened: ColIndex | None = None
 
     def index(self, corpus: Any, *, task_metadata: Any, hf_split: str, hf_subset: str, **_: Any) -> None:
-        """StagedWrite an index of `corpus`, rows with "id", "text" and maybe "title"."""
+        """Build an index of `corpus`, whose rows have "id", "text" and perhaps "title"."""
         if self.opened is not None:
             self.opened.close()
         path = self.folder / f"{task_metadata.name}-{hf_subset}-{hf_split}"
         shutil.rmtree(path, ignore_errors=True)
         self.opened = ColIndex.create(path, encoder=self.encoder)
-        self.opened.add((_text(row) for row in corpus), ids=(str(name) for name in corpus["id"]))
+        self.opened.add(
+            (_text(row) for row in corpus), ids=(str(document_id) for document_id in corpus["id"])
+        )
 
     def search(
         self, queries: Any, *, top_k: int, top_ranked: Mapping[str, list[str]] | None = None, **_: Any
     ) -> dict[str, dict[str, float]]:
-        """Query id -> document id -> score; with `top_ranked` the order of those documents only."""
+        """Query id -> document id -> score; with `top_ranked`, only the documents it lists are scored."""
         if self.opened is None:
             raise ConfigError("MTEB asked for a search before it gave a corpus; call `index` first")
-        found: dict[str, dict[str, float]] = {}
-        for name, text in zip(queries["id"], queries["text"]):
+        run: dict[str, dict[str, float]] = {}
+        for query_id, text in zip(queries["id"], queries["text"]):
             if top_ranked is None:
                 hits = self.opened.search(text, k=top_k, **self.options)
             else:
-                hits = self.opened.rerank(text, top_ranked[name], k=top_k)
-            found[str(name)] = {str(hit.id): hit.score for hit in hits}
-        return found
+                hits = self.opened.rerank(text, top_ranked[query_id], k=top_k)
+            run[str(query_id)] = {str(hit.id): hit.score for hit in hits}
+        return run
 
     @property
     def mteb_model_meta(self) -> Any:
@@ -75,7 +77,7 @@ def retrieval_task(
     *,
     language: str = "eng-Latn",
 ) -> Any:
-    """A collection in memory as an MTEB task; nothing is downloaded.
+    """Make an MTEB task of a collection in memory; nothing is downloaded.
 
     Args:
         documents, queries: id -> text.
@@ -104,7 +106,7 @@ def retrieval_task(
 
 
 def _text(row: Mapping[str, Any]) -> str:
-    """Title and text as one, the way BEIR's own baselines read a document."""
+    """Title and text in one, as BEIR's own baselines read a document."""
     return f"{row.get('title') or ''} {row['text']}".strip()
 
 

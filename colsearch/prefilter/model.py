@@ -1,11 +1,12 @@
 """The learned prefilter: one vector a document, whose product with a query's vector is about MaxSim.
 
-MaxSim(Q, D) is the sum over query tokens q of g_D(q) = max over d in D of <q, d>. With features f of a query
-token such that g_D(q) is about <f(q), w_D>, MaxSim is about <sum of f(q), w_D>: one inner product. The
-document's vector w_D is the least-squares solution against its true g_D on a sample of tokens, the probes,
-so a document can be added at any time without training. After LEMUR (ICML 2026), with soft assignment to
-landmarks and a reduced-rank regression in place of a network; the ancestor without training is MUVERA
-(NeurIPS 2024).
+MaxSim(Q, D) is the sum over query tokens q of g_D(q) = max over d in D of <q, d>. If features f of a query token
+satisfy g_D(q) = <f(q), w_D> approximately, then MaxSim is about <sum of f(q), w_D>: one inner product. The
+document's vector w_D is the least-squares solution against its true g_D on a sample of tokens, the probes.
+So documents can be added at any time without training.
+
+Source: LEMUR (ICML 2026), here with soft assignment to landmarks and a reduced-rank regression instead of a
+network. MUVERA (NeurIPS 2024) is its ancestor without training.
 """
 
 from __future__ import annotations
@@ -20,28 +21,30 @@ from threadpoolctl import threadpool_limits
 import colsearch_kernels as kernels
 from colsearch.errors import DamagedError
 from colsearch.prefilter.features import token_features
-from colsearch.prefilter.quantizer import DocumentCodes, Quantizer, stage_bytes
+from colsearch.prefilter.quantizer import DocumentCodes, Quantizer
 from colsearch.prefilter.vector_index import VectorIndex
 from colsearch.types import F32, I64
 from colsearch_kernels.layout.codes import QUERY_MAX
 from colsearch_kernels.runtime.lazy import lazy
 
-# What the arrays of a model are; one that says otherwise is made anew.
+# The layout of a model's arrays; a model of another layout is fitted anew.
 MODEL_META = {"kind": "learned prefilter", "version": 3}
-# Documents embedded at once, and probes: what stays in the second-level cache while documents pass by.
+# Documents and probes multiplied at once: the probes stay in the second-level cache while documents pass by.
 _BLOCK_DOCS, _BLOCK_PROBES = 1024, 1024
 
 
 @dataclass(frozen=True, eq=False)
 class LearnedPrefilter:
     """Attributes:
-    landmarks: unit vectors that query tokens are compared with, as the kernels take them.
-    projection: (n_dims, n_features + padding) as the kernels take it: the products of its rows with a query's summed
-        features, once these are multiplied with `scales`, (n_features,) float32, are the query's vector.
-    baseline: (n_features,) float32, from the same to the part of MaxSim that all documents share.
-    probes: the tokens that documents are measured on, as the kernels take them.
-    probe_means: (n_probes,) float32, each probe's mean over the sample of documents.
-    solver: (n_probes, n_dims) float32, from a document's targets to its vector.
+    landmarks: unit vectors that query tokens are softly assigned to, quantized for the kernels.
+    projection: (n_dims, n_features + padding) quantized rows. A query's vector is their product with the
+        query's summed features times `scales`.
+    scales: (n_features,) float32.
+    baseline: (n_features,) float32; its product with the summed features is the part of MaxSim that all
+        documents share.
+    probes: tokens that documents are measured on, quantized for the kernels.
+    probe_means: (n_probes,) float32, each probe's mean similarity over the sample of documents.
+    solver: (n_probes, n_dims) float32, maps a document's similarities to the probes, less the means, to its vector.
     quantizer: of document vectors.
     """
 
@@ -58,19 +61,14 @@ class LearnedPrefilter:
     def n_dims(self) -> int:
         return len(self.projection)
 
-    @property
-    def document_bytes(self) -> int:
-        """Of a document's codes."""
-        return sum(stage_bytes(self.n_dims))
-
     @lazy
-    def _query_vectors(self) -> kernels.QueryVectors:
+    def query_vectors(self) -> kernels.QueryVectors:
         features = token_features(self.landmarks)
         return kernels.QueryVectors(features, self.projection, self.scales, self.baseline)
 
     def embed_query(self, query: kernels.QuantizedQuery) -> tuple[F32, float]:
-        """A query's vector (n_dims,), and what to add to a product with it to estimate MaxSim."""
-        return self._query_vectors.of(query)
+        """A query's vector, (n_dims,) float32, and what to add to a document's product with it to estimate MaxSim."""
+        return self.query_vectors.of(query)
 
     def embed_documents(self, codes: kernels.Codes, ordinals: I64, n_threads: int) -> F32:
         """(n, n_dims) float32 vectors; a document without tokens gets zeros."""
@@ -82,13 +80,13 @@ class LearnedPrefilter:
             maxima = kernels.token_maxima(probes, codes, ordinals=ordinals, n_planes=1, n_threads=n_threads)
             maxima -= self.probe_means[block]
             maxima[empty] = 0
-            # One thread, so that the sums are the same whatever the number of cores.
+            # One thread, so that sums have the same bits on any number of cores.
             with threadpool_limits(1):
                 vectors += maxima @ self.solver[block]
         return vectors
 
     def document_codes(self, codes: kernels.Codes, ordinals: I64, n_threads: int) -> DocumentCodes:
-        """What is stored of these documents."""
+        """The document codes of these documents."""
         blocks = [
             self.quantizer.encode(self.embed_documents(codes, block, n_threads))
             for block in np.array_split(ordinals, max(-(-len(ordinals) // _BLOCK_DOCS), 1))
@@ -96,11 +94,11 @@ class LearnedPrefilter:
         return DocumentCodes.joined(blocks)
 
     def index(self, document_codes: Sequence[DocumentCodes]) -> VectorIndex:
-        """What finds candidates among the documents of several segments."""
+        """A search index over the document codes of several segments."""
         return VectorIndex(document_codes, self.quantizer, self.n_dims)
 
     def arrays(self) -> dict[str, Any]:
-        """All of it, to be stored."""
+        """All arrays, by the names under which they are stored."""
         return {
             "landmarks": self.landmarks.values.view(np.uint8),
             "landmark_scales": self.landmarks.scales,
@@ -114,12 +112,12 @@ class LearnedPrefilter:
             "coarse": self.quantizer.coarse,
             "middle": self.quantizer.middle,
             "fine": self.quantizer.fine,
-            "others": self.quantizer.others,
+            "others": self.quantizer.tail,
         }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any], *, padded_dim: int, name: str) -> LearnedPrefilter:
-        """What `arrays` gave.
+        """The inverse of `arrays`.
 
         Raises: DamagedError: if an array is missing, shapes do not fit together, or a number is not finite.
         """
@@ -150,7 +148,7 @@ class LearnedPrefilter:
                 found = "missing" if array is None else f"{array.dtype} {array.shape}"
                 raise DamagedError(f"{name}: {key} is {found}, expected finite {np.dtype(dtype)} {shape}")
         try:
-            # Copies: what every query is multiplied with stays in memory.
+            # Copies, since every query multiplies with these: memory maps might have to be read again.
             landmarks, probes, projection = (
                 kernels.QuantizedQuery(np.array(arrays[key]).view(np.int8), scales)
                 for key, scales in (
@@ -174,12 +172,12 @@ class LearnedPrefilter:
 
 
 def padded_features(n_features: int) -> int:
-    """Rounded up to whole 32-bit words of bytes."""
+    """n_features rounded up to whole 32-bit words of bytes."""
     return -(-n_features // 4) * 4
 
 
 def quantized_projection(matrix: F32) -> tuple[kernels.QuantizedQuery, F32]:
-    """(n_features, n_dims) float32 on a 7-bit grid, turned and padded, and each feature's scale."""
+    """An (n_features, n_dims) float32 matrix on a 7-bit grid, transposed and padded, and each feature's scale."""
     scales = np.maximum(np.abs(matrix).max(axis=1), np.float32(1e-30)) / np.float32(QUERY_MAX)
     values = np.zeros((matrix.shape[1], padded_features(len(matrix))), np.int8)
     values[:, : len(matrix)] = np.rint(matrix / scales[:, None]).T

@@ -1,4 +1,5 @@
-"""Document vectors as 4-bit product codes in stages: coarse ones that are scanned, fine ones that are looked up."""
+"""Document vectors as 4-bit product-quantized codes in three stages: FAISS scans the coarse codes, and a part of the
+middle and fine codes is looked up."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,19 +11,19 @@ from threadpoolctl import threadpool_limits
 from colsearch.types import F32, U8
 
 _N_CENTROIDS = 16
-# Dims that share a code: one bit a dim, or two.
+# Dims that share a code, at one bit per dim (coarse and fine) or two (middle and tail).
 _COARSE_GROUP, _GROUP = 4, 2
-# Vectors that one set of centroids is learnt from.
+# Training vectors per centroid set.
 _TRAINING_POINTS = 1024
 
 
 class DocumentCodes(NamedTuple):
-    """Of n documents.
+    """Document codes of n documents.
 
     Attributes:
-        coarse: (n, n_bytes) uint8, of the first dims, the strongest; these are scanned.
-        middle: (n, n_bytes) uint8, of what the coarse ones leave of these dims.
-        fine: (n, n_bytes) uint8, of what both leave of them, then of the other dims.
+        coarse: (n, n_bytes) uint8, codes of the first dims, which are the strongest; FAISS scans these.
+        middle: (n, n_bytes) uint8, codes of the first dims' residuals after the coarse codes.
+        fine: (n, n_bytes) uint8, codes of the first dims' residuals after both, then codes of the tail dims.
     """
 
     coarse: U8
@@ -40,15 +41,16 @@ class DocumentCodes(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Quantizer:
-    """Four sets of 16 centroids, each shared by all groups of its dims, which balance and rotation make alike.
+    """Four sets of 16 centroids; balance and rotation make dims alike, so all groups of dims share a set.
 
-    The first dims, the strongest, are coded three times, each time what was left. The others are coded once.
+    The first dims, which are the strongest, are coded three times, each time what the codes before left over. The
+    tail dims are coded once.
 
     Attributes:
-        coarse: (16, 4) float32, of the first dims.
-        middle: (16, 2), of the same dims less their coarse centroids.
-        fine: (16, 4), of what that leaves.
-        others: (16, 2), of the other dims.
+        coarse: (16, 4) float32 centroids of the first dims, in groups of 4.
+        middle: (16, 2) float32 centroids of their residuals, in groups of 2.
+        fine: (16, 4) float32 centroids of the residuals after that, in groups of 4.
+        tail: (16, 2) float32 centroids of the tail dims, in groups of 2.
 
     Source: Jégou et al. 2011 (product codes), Chen et al. 2010 (residuals of a first quantizer).
     """
@@ -56,39 +58,39 @@ class Quantizer:
     coarse: F32
     middle: F32
     fine: F32
-    others: F32
+    tail: F32
 
     @classmethod
     def train(cls, vectors: F32) -> "Quantizer":
         """From (n, n_dims) float32 vectors whose dims are balanced, the strongest first."""
         n_coarse = coarse_dims(vectors.shape[1])
-        first, others = vectors[:, :n_coarse], _train(vectors[:, n_coarse:], _GROUP)
+        first, tail = vectors[:, :n_coarse], _train(vectors[:, n_coarse:], _GROUP)
         coarse = _train(first, _COARSE_GROUP)
-        left = first - _rounded(first, coarse)[1]
-        middle = _train(left, _GROUP)
-        left -= _rounded(left, middle)[1]
-        return cls(coarse, middle, _train(left, _COARSE_GROUP), others)
+        residuals = first - _rounded(first, coarse)[1]
+        middle = _train(residuals, _GROUP)
+        residuals -= _rounded(residuals, middle)[1]
+        return cls(coarse, middle, _train(residuals, _COARSE_GROUP), tail)
 
     def encode(self, vectors: F32) -> DocumentCodes:
-        """Codes of (n, n_dims) vectors."""
+        """Codes of (n, n_dims) float32 vectors."""
         n_coarse = coarse_dims(vectors.shape[1])
         first = vectors[:, :n_coarse]
         coarse, rounded = _rounded(first, self.coarse)
-        left = first - rounded
-        middle, rounded = _rounded(left, self.middle)
-        left -= rounded
-        fine, _ = _rounded(left, self.fine)
-        others, _ = _rounded(vectors[:, n_coarse:], self.others)
-        return DocumentCodes(coarse, middle, np.concatenate([fine, others], axis=1))
+        residuals = first - rounded
+        middle, rounded = _rounded(residuals, self.middle)
+        residuals -= rounded
+        fine, _ = _rounded(residuals, self.fine)
+        tail, _ = _rounded(vectors[:, n_coarse:], self.tail)
+        return DocumentCodes(coarse, middle, np.concatenate([fine, tail], axis=1))
 
 
 def coarse_dims(n_dims: int) -> int:
-    """How many dims have coarse codes: a third, in whole 32-bit words of codes."""
+    """The number of first dims, which have coarse codes: a third, rounded down to whole 32-bit words of codes."""
     return max(n_dims // 3 // 32, 1) * 32
 
 
 def stage_bytes(n_dims: int) -> tuple[int, int, int]:
-    """Of a document's codes, coarse, middle and fine: 32, 64 and 160 at 768 dims."""
+    """Bytes of a document's coarse, middle and fine codes: 32, 64 and 160 at 768 dims."""
     n_coarse = coarse_dims(n_dims)
     coarse, middle = n_coarse // (2 * _COARSE_GROUP), n_coarse // (2 * _GROUP)
     return coarse, middle, coarse + (n_dims - n_coarse) // (2 * _GROUP)
@@ -111,7 +113,7 @@ def _train(vectors: F32, group: int) -> F32:
     quantizer = faiss.ProductQuantizer(n_dims, n_dims // group, 4)
     quantizer.train_type = faiss.ProductQuantizer.Train_shared
     quantizer.cp.max_points_per_centroid = _TRAINING_POINTS
-    # FAISS's threads would wait for each other at every step of these tiny problems.
+    # The problem is tiny: FAISS's threads would wait for each other at every step.
     with threadpool_limits(1):
         quantizer.train(np.ascontiguousarray(vectors))
     centroids: F32 = faiss.vector_to_array(quantizer.centroids)
@@ -119,7 +121,7 @@ def _train(vectors: F32, group: int) -> F32:
 
 
 def _rounded(vectors: F32, centroids: F32) -> tuple[U8, F32]:
-    """Codes, of each pair of neighbouring groups the low half first, and the vectors that they stand for."""
+    """Codes and the vectors that they stand for; of two neighbouring groups the first is the low half of a byte."""
     quantizer = _faiss_quantizer(centroids, vectors.shape[1])
     with threadpool_limits(1):
         codes: U8 = quantizer.compute_codes(np.ascontiguousarray(vectors))

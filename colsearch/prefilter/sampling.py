@@ -1,22 +1,52 @@
-"""Samples that a prefilter is fitted and calibrated on: documents, and queries made of documents."""
+"""Samples of an index's documents, copied out of their segments, for a fit or a calibration."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
-import colsearch_kernels as kernels
-from colsearch.codec.encoded import EncodedTokens
-from colsearch.codec.rotated import RotatedCodec
-from colsearch.types import F32, I64
+from colsearch.prefilter.settings import PrefilterSettings
+from colsearch.scoring.scorer import Scorer
+from colsearch.store.snapshot import LiveSegment, Snapshot
+from colsearch.types import I64
 from colsearch_kernels import Codes
 
-# Tokens of a query made of document tokens, and words of one made of a text.
-_RUN_TOKENS = (4, 24)
-_RUN_WORDS = (4, 13)
-# Documents whose tokens runs are reworded with.
-_N_WORDING = 2000
+
+def sample_documents(
+    snapshot: Snapshot,
+    scorer: Scorer,
+    settings: PrefilterSettings,
+    rng: np.random.Generator,
+    *,
+    first_doc_no: int = 0,
+) -> tuple[Codes, I64]:
+    """Copies of random live documents with tokens, and their doc_nos in ascending order.
+
+    Args:
+        first_doc_no: documents with lower numbers are left out.
+    """
+    doc_nos = np.concatenate(
+        [live_segment.segment.doc_nos[can_be_hits(live_segment)] for live_segment in snapshot.segments]
+    )
+    doc_nos = doc_nos[doc_nos >= first_doc_no]
+    mean_tokens = snapshot.n_tokens / max(snapshot.n_docs, 1)
+    n_docs = min(settings.sample_docs, max(settings.min_docs, int(settings.sample_tokens / mean_tokens)))
+    chosen = np.sort(rng.permutation(doc_nos)[:n_docs])
+    copies = []
+    for live_segment in snapshot.segments:
+        segment, ordinals = live_segment.segment, live_segment.ordinals(chosen)
+        segment.verify(ordinals)
+        copies.append(gather(scorer.codes(segment), ordinals))
+        segment.file.release()
+    return join(copies), chosen
+
+
+def can_be_hits(live_segment: LiveSegment) -> NDArray[np.bool_]:
+    """(n_docs,) bool, the documents that live and have tokens."""
+    can_be: NDArray[np.bool_] = np.diff(live_segment.segment.offsets) > 0
+    if live_segment.live is not None:
+        can_be &= live_segment.live
+    return can_be
 
 
 def gather(codes: Codes, ordinals: I64) -> Codes:
@@ -45,68 +75,3 @@ def join(pieces: Sequence[Codes]) -> Codes:
         tuple(np.concatenate(widths) for widths in zip(*(piece.widths for piece in pieces))),
         np.concatenate([np.zeros(1, np.int64), *offsets]),
     )
-
-
-def token_span_queries(codes: Codes, codec: RotatedCodec, n: int, rng: np.random.Generator) -> list[F32]:
-    """n queries, each a run of neighbouring tokens of one document, as the codes have them."""
-    runs, _ = _runs(codes, codec, n, rng)
-    return runs
-
-
-def paraphrase_queries(
-    codes: Codes, codec: RotatedCodec, n: int, rng: np.random.Generator, n_threads: int
-) -> list[F32]:
-    """As `token_span_queries`, but each token gives way to the nearest of other documents, as if these had to say it.
-
-    Runs as they stand are too easy: their own documents, and what repeats these, hold exactly their tokens and
-    stand out by far, the more so the more of them there are.
-    """
-    runs, owners = _runs(codes, codec, n, rng)
-    pool = rng.permutation(np.flatnonzero(codes.doclens))[:_N_WORDING]
-    wording = gather(codes, pool)
-    reworded = []
-    for run, owner in zip(runs, owners):
-        query = codec.prepare_query(run)
-        maxima = kernels.token_maxima(query, wording, n_planes=1, n_threads=n_threads)
-        maxima[pool == owner] = -np.inf
-        # For each token of the run, the document that comes nearest to it, and of that, the token that does.
-        nearest = gather(wording, maxima.argmax(axis=0))
-        similarities = kernels.token_maxima(query, _apart(nearest), n_threads=n_threads)
-        tokens = [
-            start + similarities[start:stop, i].argmax()
-            for i, (start, stop) in enumerate(pairwise(nearest.offsets))
-        ]
-        reworded.append(_decoded(nearest, np.array(tokens), codec))
-    return reworded
-
-
-def _apart(codes: Codes) -> Codes:
-    """The same tokens, each a document of its own."""
-    return replace(codes, offsets=np.arange(codes.n_tokens + 1))
-
-
-def _runs(codes: Codes, codec: RotatedCodec, n: int, rng: np.random.Generator) -> tuple[list[F32], I64]:
-    """Token runs, and the document of each."""
-    ordinals = rng.choice(np.flatnonzero(codes.doclens), n)
-    lengths = np.minimum(rng.integers(*_RUN_TOKENS, n), codes.doclens[ordinals])
-    starts = codes.offsets[ordinals] + rng.integers(0, codes.doclens[ordinals] - lengths + 1)
-    ends = np.cumsum(lengths)
-    rows = np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1])
-    return np.split(_decoded(codes, rows, codec), ends[:-1]), ordinals
-
-
-def _decoded(codes: Codes, rows: I64, codec: RotatedCodec) -> F32:
-    encoded = EncodedTokens(tuple(p[rows] for p in codes.planes), tuple(w[rows] for w in codes.widths))
-    return codec.decode(encoded)
-
-
-def word_span_queries(texts: Sequence[str], rng: np.random.Generator) -> list[str]:
-    """A few neighbouring words of each text, as a user might ask for it; texts without words are left out."""
-    runs = []
-    for text in texts:
-        words = text.split()
-        if words:
-            n = min(int(rng.integers(*_RUN_WORDS)), len(words))
-            first = int(rng.integers(0, len(words) - n + 1))
-            runs.append(" ".join(words[first : first + n]))
-    return runs

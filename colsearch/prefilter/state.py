@@ -1,7 +1,9 @@
-"""What is known of a prefilter beside its arrays: what was measured of it, and which documents it was fitted on.
+"""Metadata of a fitted prefilter: its calibration, when it was made, and the documents it was fitted on.
 
-The first is stored in SQLite, as JSON, the second in the model's file.
+SQLite holds the calibration, as JSON; the fitted model's own file holds the documents' numbers.
 """
+
+from __future__ import annotations
 
 import json
 from dataclasses import dataclass
@@ -13,15 +15,16 @@ from colsearch.prefilter.model import MODEL_META
 from colsearch.store.snapshot import FittedModel, Snapshot
 from colsearch.types import I64
 
+# The section of a model's file with the doc_nos of its sample.
 SAMPLE = "sample"
 
 
 @dataclass(frozen=True, slots=True)
 class PrefilterState:
     """Attributes:
-    calibration: from recall to how far a query follows its candidates.
+    calibration: the recall that each stop gives.
     checked_tokens: tokens of the index when recall was last measured.
-    checked_doc_no: later documents have this number or a higher one.
+    checked_doc_no: documents added since then have this number or a higher one.
     """
 
     calibration: Calibration
@@ -36,8 +39,8 @@ class PrefilterState:
         }
 
     @classmethod
-    def of(cls, model: FittedModel) -> "PrefilterState":
-        """Raises: DamagedError: if the notes are not what was written."""
+    def from_model(cls, model: FittedModel) -> PrefilterState:
+        """Raises: DamagedError: if the notes in SQLite are not what was written."""
         try:
             notes = json.loads(model.notes)
             calibration = Calibration.from_json(notes["recall"])
@@ -50,14 +53,14 @@ class PrefilterState:
 
 
 def usable_model(snapshot: Snapshot) -> FittedModel | None:
-    """The prefilter's model, unless it is of a kind that this release does not read, and will make anew."""
+    """The snapshot's fitted model; None without one, or if another release made it, so that it is fitted anew."""
     model = snapshot.model
     return model if model is not None and model.file.meta == MODEL_META else None
 
 
-def fitted_on(model: FittedModel) -> I64 | None:
-    """Sorted doc_nos of the documents of which the model may hold tokens; None if it does not say.
+def sample_of(model: FittedModel) -> I64 | None:
+    """Sorted doc_nos of the documents whose tokens the model may hold; None if its file does not say.
 
-    Raises: DamagedError: if it says something else.
+    Raises: DamagedError: if the section has another dtype or shape.
     """
     return model.file.array(SAMPLE, "<i8", (None,)) if SAMPLE in model.file else None

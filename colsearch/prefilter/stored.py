@@ -1,4 +1,4 @@
-"""Prefilters as the store keeps them: the model's arrays and state, and the codes of each segment's documents."""
+"""Prefilters as the store keeps them: fitted models, and the document codes of each segment."""
 
 from weakref import WeakKeyDictionary
 
@@ -10,7 +10,7 @@ from colsearch.store.snapshot import FittedModel
 
 
 class PrefilterCache:
-    """Models that were read from their files, each once while anybody holds it.
+    """Prefilters that were read from their files; each is read once while anybody holds its model.
 
     Args:
         padded_dim: of the codec's rotated vectors.
@@ -22,8 +22,8 @@ class PrefilterCache:
             WeakKeyDictionary()
         )
 
-    def loaded(self, model: FittedModel) -> tuple[LearnedPrefilter, PrefilterState]:
-        """The prefilter, and what was measured of it.
+    def load(self, model: FittedModel) -> tuple[LearnedPrefilter, PrefilterState]:
+        """The prefilter and its state.
 
         Raises: DamagedError: if what is stored does not fit together.
         """
@@ -33,14 +33,14 @@ class PrefilterCache:
             prefilter = LearnedPrefilter.from_arrays(
                 arrays, padded_dim=self._padded_dim, name=str(model.file.path)
             )
-            loaded = self._loaded[model] = prefilter, PrefilterState.of(model)
+            loaded = self._loaded[model] = prefilter, PrefilterState.from_model(model)
         return loaded
 
 
 def stored_codes(file: Container, prefilter: LearnedPrefilter, n_docs: int) -> DocumentCodes:
-    """What a prefilter file holds of a segment's documents, verified.
+    """The document codes of a segment, verified.
 
-    Raises: DamagedError: also if it is not what the prefilter makes.
+    Raises: DamagedError: also if their shapes are not what the prefilter makes.
     """
     widths = zip(DocumentCodes._fields, stage_bytes(prefilter.n_dims))
     return DocumentCodes(*(file.array(name, "|u1", (n_docs, n_bytes)) for name, n_bytes in widths))

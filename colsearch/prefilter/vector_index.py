@@ -1,4 +1,4 @@
-"""Documents by their codes: FAISS's fast scan of the coarse ones, then the others of what it finds."""
+"""Search over document codes: FAISS scans the coarse codes, then finer codes order the documents that it found."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import colsearch_kernels as kernels
+from colsearch.config import DEFAULT_SEED
 from colsearch.prefilter.quantizer import (
     DocumentCodes,
     Quantizer,
@@ -16,24 +17,23 @@ from colsearch.prefilter.quantizer import (
 )
 from colsearch.types import F32, I64, U8
 
-# Documents that FAISS finds by their coarse codes, for each that is wanted.
-_FOUND = 3
-# FAISS is asked for documents above a product: the n best of hundreds of thousands take it a third longer. The product
-# is read off a sample of documents, so many for the root of their number.
+# FAISS is asked for this many times as many documents as are wanted.
+_OVERFETCH = 3
+# A range search takes FAISS two thirds of the time of a search for the n best of hundreds of thousands. Its threshold
+# is estimated from a sample of 4 * sqrt(n_docs) documents.
 _SAMPLE_PER_ROOT = 4
-_SEED = 20260
 
 
 class VectorIndex:
-    """Documents, searched by inner product.
+    """Documents of several segments, searched by inner product; a row is a document's place in all of them.
 
-    In memory are FAISS's copy of the coarse codes, with 8 bytes a document for its number, and 16 for addresses.
+    In memory: FAISS's copy of the coarse codes with 8 bytes per document for its row, and 16 bytes of addresses.
 
     Args:
-        codes: of each segment, one after another; memory maps of middle and fine codes stay on disk.
+        codes: document codes of each segment; memory-mapped middle and fine codes stay on disk.
 
     Attributes:
-        n_docs: of all segments, in the order of their codes.
+        n_docs: documents of all segments.
     """
 
     def __init__(self, codes: Sequence[DocumentCodes], quantizer: Quantizer, n_dims: int) -> None:
@@ -43,12 +43,12 @@ class VectorIndex:
         self._middle = kernels.Lookups(
             [part.middle for part in codes], [np.stack([quantizer.middle] * (2 * n_middle))]
         )
-        # As many fine codes as coarse ones are for the first dims.
+        # The first fine codes, as many as there are coarse ones, are for the first dims; the rest for the tail dims.
         self._fine = kernels.Lookups(
             [part.fine for part in codes],
             [
                 np.stack([quantizer.fine] * (2 * n_bytes)),
-                np.stack([quantizer.others] * (2 * (n_fine - n_bytes))),
+                np.stack([quantizer.tail] * (2 * (n_fine - n_bytes))),
             ],
         )
         self._faiss, self._one_list = _fast_scan([part.coarse for part in codes], quantizer, n_dims)
@@ -62,35 +62,35 @@ class VectorIndex:
         )
 
     def search(self, query: F32, n: int, among: NDArray[np.bool_] | None = None) -> tuple[I64, F32]:
-        """The n best of three times as many or so by their coarse codes, in the order of all codes, with their products.
+        """Rows and inner products of the n best documents, best first.
 
-        The coarse and middle codes say which n these are.
+        FAISS finds about three times as many by coarse codes. Middle codes choose n of these, fine codes order them.
 
         Args:
-            query: (n_dims,).
-            among: (n_docs,) which documents may come back; None for all.
+            query: (n_dims,) float32.
+            among: (n_docs,) bool, the documents that may be returned; None for all.
         """
-        rows, products = self._found(query[: self._n_coarse], n, among)
+        rows, products = self._coarse_search(query[: self._n_coarse], n, among)
         rows, products = self._middle.best_first(rows, products, query[: self._n_coarse])
         return self._fine.best_first(rows[:n], products[:n], query)
 
-    def _found(self, coarse: F32, n: int, among: NDArray[np.bool_] | None) -> tuple[I64, F32]:
-        """Three times n documents or so by coarse inner product, or all there are, in no order."""
+    def _coarse_search(self, coarse: F32, n: int, among: NDArray[np.bool_] | None) -> tuple[I64, F32]:
+        """About `_OVERFETCH` * n documents by coarse codes, or all there are, in no order."""
         import faiss
 
         parameters: dict[str, Any] = {"nprobe": 1}
         if among is not None:
             bits = np.packbits(among, bitorder="little")
             parameters["sel"] = faiss.IDSelectorBitmap(bits)
-        least = self._least(coarse, _FOUND * n, among)
-        if least is not None:
+        threshold = self._threshold(coarse, _OVERFETCH * n, among)
+        if threshold is not None:
             _, products, rows = self._faiss.range_search(
-                coarse[None, :], least, params=faiss.SearchParametersIVF(**parameters)
+                coarse[None, :], threshold, params=faiss.SearchParametersIVF(**parameters)
             )
-            # Others than expected where many documents are alike.
-            if n <= len(rows) <= 2 * _FOUND * n:
+            # Where many documents are alike, the sample may have misjudged the threshold.
+            if n <= len(rows) <= 2 * _OVERFETCH * n:
                 return rows, products
-        n_wanted = min(_FOUND * n, self.n_docs if among is None else int(np.count_nonzero(among)))
+        n_wanted = min(_OVERFETCH * n, self.n_docs if among is None else int(np.count_nonzero(among)))
         if not n_wanted:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         [products], [rows] = self._faiss.search(
@@ -98,19 +98,19 @@ class VectorIndex:
         )
         unseen = rows < 0
         if unseen.any():
-            # FAISS passes over documents of the lowest product that there can be.
-            others = np.ones(self.n_docs, bool) if among is None else among.copy()
-            others[rows[~unseen]] = False
-            rows[unseen] = np.flatnonzero(others)[: np.count_nonzero(unseen)]
-            products[unseen] = self._lowest(coarse)
+            # FAISS never returns documents that have the lowest possible product.
+            rest = np.ones(self.n_docs, bool) if among is None else among.copy()
+            rest[rows[~unseen]] = False
+            rows[unseen] = np.flatnonzero(rest)[: np.count_nonzero(unseen)]
+            products[unseen] = self._lowest_product(coarse)
         return rows, products
 
-    def _lowest(self, coarse: F32) -> float:
-        of_codes = coarse.reshape(-1, self._centroids.shape[1]) @ self._centroids.T
-        return float(of_codes.min(axis=1).sum())
+    def _lowest_product(self, coarse: F32) -> float:
+        products = coarse.reshape(-1, self._centroids.shape[1]) @ self._centroids.T
+        return float(products.min(axis=1).sum())
 
-    def _least(self, coarse: F32, n: int, among: NDArray[np.bool_] | None) -> float | None:
-        """About the n-th best coarse inner product, read off the sample; None where that is most of it."""
+    def _threshold(self, coarse: F32, n: int, among: NDArray[np.bool_] | None) -> float | None:
+        """The n-th best coarse inner product, estimated from the sample; None if that is most of the sample."""
         sampled = np.arange(len(self._sampled)) if among is None else np.flatnonzero(among[self._sampled])
         rank = n * len(self._sampled) // max(self.n_docs, 1)
         if 2 * rank >= len(sampled):
@@ -120,10 +120,10 @@ class VectorIndex:
 
 
 def _fast_scan(codes: Sequence[U8], quantizer: Quantizer, n_dims: int) -> tuple[Any, Any]:
-    """FAISS's index of coarse codes, and what has to live as long."""
+    """FAISS's index of coarse codes, and the object that it refers to and that must live as long."""
     import faiss
 
-    # One list: FAISS's plain fast scan takes no selector, its inverted one does.
+    # An inverted index with a single list, because FAISS's plain fast scan takes no selector.
     n_coarse = coarse_dims(n_dims)
     one_list = faiss.IndexFlatIP(n_coarse)
     one_list.add(np.zeros((1, n_coarse), np.float32))
@@ -141,6 +141,6 @@ def _fast_scan(codes: Sequence[U8], quantizer: Quantizer, n_dims: int) -> tuple[
 
 
 def _sample(n_docs: int) -> I64:
-    """Some rows at random, ascending."""
+    """Random rows, ascending."""
     n = min(int(_SAMPLE_PER_ROOT * n_docs**0.5), n_docs)
-    return np.sort(np.random.default_rng(_SEED).choice(n_docs, n, replace=False, shuffle=False))
+    return np.sort(np.random.default_rng(DEFAULT_SEED).choice(n_docs, n, replace=False, shuffle=False))

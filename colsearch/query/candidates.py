@@ -1,117 +1,134 @@
-"""The documents that the prefilter covers: found by FAISS, scored where they lie in their segments."""
+"""Candidate search: FAISS names documents by their estimates, MaxSim scores them where their codes lie."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
 import colsearch_kernels as kernels
+from colsearch.prefilter.calibration import first_fetch
 from colsearch.prefilter.model import LearnedPrefilter
 from colsearch.prefilter.stored import stored_codes
 from colsearch.prefilter.vector_index import VectorIndex
-from colsearch.scoring.scorer import Ranking, Scorer, searchable
+from colsearch.scoring.ranking import Ranking
+from colsearch.scoring.scorer import Scorer, SearchContext, bytes_per_token
+from colsearch.scoring.selection import SelectedSegment
 from colsearch.store.container import Container
-from colsearch.store.snapshot import LiveSegment
-from colsearch.types import F32, I64, Profile
+from colsearch.types import F32, I64
 
-# A document is read again while its score on the first plane is within so many deviations of the k-th best, and a few
-# in any case, to see how large these are.
+# If the fetched candidates run out, this many times as many are fetched.
+_MORE = 8
+# All planes score a document again while its first-plane score is within this many deviations of the k-th best,
+# and a few documents in any case, which shows how large the deviations are.
 _REFINED_DEVIATIONS, _REFINED_MORE = 4.0, 6
 
 
 class CandidateIndex:
-    """Several segments as one list of rows, one row a document; made anew when the segments change.
+    """All segments that the prefilter covers, as one list of rows, one row per document.
 
-    In memory: the coarse codes of the prefilter, and 64 bytes of addresses and numbers a document.
+    In memory: the coarse document codes, and 64 bytes of addresses and numbers per document.
 
     Attributes:
-        files: the prefilter files it was made of.
+        files: the segments' prefilter files, by which a newer snapshot knows that nothing changed.
+        n_docs: documents of all covered segments, deleted ones included.
     """
 
-    def __init__(self, prefilter: LearnedPrefilter, parts: Sequence[LiveSegment], scorer: Scorer) -> None:
-        self.files = prefilter_files(parts)
-        self._prefilter = prefilter
-        self._segments = [part.segment for part in parts]
+    def __init__(
+        self, prefilter: LearnedPrefilter, covered: Sequence[SelectedSegment], scorer: Scorer
+    ) -> None:
+        self.files = prefilter_files(covered)
+        self._query_vectors = prefilter.query_vectors
+        self._segments = [selected.segment for selected in covered]
         self._doc_nos = np.concatenate([segment.doc_nos for segment in self._segments])
         self._starts = np.cumsum([0, *(segment.n_docs for segment in self._segments)])
+        self.n_docs = len(self._doc_nos)
         codes = [
             stored_codes(file, prefilter, segment.n_docs) for file, segment in zip(self.files, self._segments)
         ]
         self._index: VectorIndex = prefilter.index(codes)
         self._documents = kernels.Scattered([scorer.codes(segment) for segment in self._segments])
-        # Of which documents the first plane has been verified, and of which all planes.
-        self._verified = {
-            1: np.zeros(len(self._doc_nos), np.uint8),
-            None: np.zeros(len(self._doc_nos), np.uint8),
-        }
+        # For the first plane (1) and for all planes (None): which documents' codes have been verified.
+        self._verified = {n_planes: np.zeros(self.n_docs, np.uint8) for n_planes in (1, None)}
+        self._bytes_per_token = {n: bytes_per_token(self._segments[0], n) for n in (1, None)}
 
-    @property
-    def n_docs(self) -> int:
-        return len(self._doc_nos)
-
-    def candidates(
-        self, parts: Sequence[LiveSegment], query: kernels.QuantizedQuery, n: int, allowed: I64 | None
-    ) -> tuple[I64, F32]:
-        """The n best by the prefilter: rows and estimates of their MaxSim, best first.
+    def search(
+        self,
+        query: kernels.QuantizedQuery,
+        k: int,
+        stop_deviations: float,
+        can_be_hits: NDArray[np.bool_] | None,
+        tail: Ranking | None,
+        context: SearchContext,
+    ) -> Ranking | None:
+        """The k best of these documents and the tail; None if the candidates ran out before the stop rule applied.
 
         Args:
-            parts: the same segments, as the snapshot sees them.
-            allowed: sorted doc_nos that passed the filter, or None for every document.
+            can_be_hits: (n_docs,) bool; None for all.
+            tail: the best of the segments that the prefilter does not cover; they compete for the k places.
         """
-        vector, baseline = self._prefilter.embed_query(query)
-        selections = [_selection(part, allowed) for part in parts]
-        among = None
-        if any(selection is not None for selection in selections):
-            among = np.concatenate(
-                [
-                    np.ones(part.segment.n_docs, bool) if selection is None else selection
-                    for part, selection in zip(parts, selections)
-                ]
+        for n in self._fetch_sizes(k, stop_deviations):
+            rows, estimates = self.fetch(query, n, can_be_hits)
+            context.marks.append(("prefilter", perf_counter()))
+            followed = self._follow(
+                query,
+                rows,
+                estimates,
+                1,
+                context,
+                k=k,
+                stop_deviations=stop_deviations,
+                competing=None if tail is None else tail.scores,
             )
-        rows, products = self._index.search(vector, n, among)
+            context.marks.append(("score", perf_counter()))
+            if followed.complete or len(rows) < n:
+                refined = self._refine(query, rows[: len(followed.scores)], followed.scores, k, context)
+                context.marks.append(("refine", perf_counter()))
+                context.profile.n_candidates += len(followed.scores)
+                return refined if tail is None else Ranking.joined([tail, refined], k)
+        return None
+
+    def fetch(
+        self, query: kernels.QuantizedQuery, n: int, can_be_hits: NDArray[np.bool_] | None
+    ) -> tuple[I64, F32]:
+        """Rows of the n best by the prefilter, and the estimates of their MaxSim, best first."""
+        vector, baseline = self._query_vectors.of(query)
+        rows, products = self._index.search(vector, n, can_be_hits)
         return rows, products + np.float32(baseline)
 
-    def follow(
-        self,
-        query: kernels.QuantizedQuery,
-        rows: I64,
-        estimates: F32,
-        *,
-        k: int,
-        z: float,
-        others: F32,
-        n_threads: int,
-        profile: Profile,
-    ) -> kernels.Followed:
-        """Score candidates on the first plane, in their order, until the next is out of reach of the k best."""
-        return self._follow(
-            query, rows, estimates, 1, k=k, z=z, others=others, n_threads=n_threads, profile=profile
-        )
+    def _fetch_sizes(self, k: int, stop_deviations: float) -> Iterator[int]:
+        """How many candidates to fetch, until they suffice; beyond half of all documents a scan costs no more."""
+        most = self.n_docs // 2
+        n = first_fetch(self.n_docs, k, stop_deviations)
+        while n < most:
+            yield n
+            n = min(n * _MORE, most)
+        yield n
 
-    def refine(
-        self,
-        query: kernels.QuantizedQuery,
-        rows: I64,
-        scores: F32,
-        *,
-        k: int,
-        n_threads: int,
-        profile: Profile,
+    def _refine(
+        self, query: kernels.QuantizedQuery, rows: I64, scores: F32, k: int, context: SearchContext
     ) -> Ranking:
-        """The k best on all planes, of documents whose scores on the first one are known.
+        """The k best by all planes, of documents whose first-plane scores are known.
 
-        These are followed in turn, as estimates that are hardly off: a few more than k are read again.
+        These scores serve as estimates that are hardly off, so that a few more than k documents are read again.
         """
         best = kernels.best_first(scores)
         rows = rows[best]
         refined = self._follow(
-            query, rows, scores[best], None, k=k, z=_REFINED_DEVIATIONS, others=None,
-            first_look=k + _REFINED_MORE, n_threads=n_threads, profile=profile,
-        ).scores  # fmt: skip
-        return Ranking.best(self._doc_nos[rows[: len(refined)]], refined, k)
+            query,
+            rows,
+            scores[best],
+            None,
+            context,
+            k=k,
+            stop_deviations=_REFINED_DEVIATIONS,
+            first_look=k + _REFINED_MORE,
+        ).scores
+        doc_nos = self._doc_nos[rows[: len(refined)]]
+        order = kernels.best_k(refined, doc_nos, k)
+        return Ranking(doc_nos[order], refined[order])
 
     def _follow(
         self,
@@ -119,45 +136,33 @@ class CandidateIndex:
         rows: I64,
         estimates: F32,
         n_planes: int | None,
+        context: SearchContext,
         *,
-        n_threads: int,
-        profile: Profile,
-        **rule: Any,
+        k: int,
+        stop_deviations: float,
+        competing: F32 | None = None,
+        first_look: int = 48,
     ) -> kernels.Followed:
         scorer = kernels.ScatteredScorer(query, self._documents, n_planes=n_planes)
         followed = scorer.follow(
-            rows, estimates, ready=self._verified[n_planes],
-            make_ready=lambda some: self._verify(some, n_planes), n_threads=n_threads, **rule,
+            rows, estimates, k=k, z=stop_deviations, others=competing, ready=self._verified[n_planes],
+            make_ready=lambda rows: self._verify(rows, n_planes), first_look=first_look,
+            n_threads=context.n_threads,
         )  # fmt: skip
-        self._count(rows[: len(followed.scores)], n_planes, profile)
+        n_scored = len(followed.scores)
+        n_tokens = int(self._documents.doclens[rows[:n_scored]].sum())
+        context.profile.n_scored += n_scored
+        context.profile.n_tokens_scored += n_tokens
+        context.profile.bytes_read += n_tokens * self._bytes_per_token[n_planes]
         return followed
 
-    def _count(self, rows: I64, n_planes: int | None, profile: Profile) -> None:
-        n_tokens = int(self._documents.doclens[rows].sum())
-        profile.n_scored += len(rows)
-        profile.n_tokens_scored += n_tokens
-        profile.bytes_read += n_tokens * sum(p.shape[1] + 2 for p in self._segments[0].planes[:n_planes])
-
     def _verify(self, rows: I64, n_planes: int | None) -> None:
-        """Check the codes of documents against their checksums; `follow` asks before it reads them."""
+        """Compare the codes of these documents with their checksums."""
         for start, segment in zip(self._starts, self._segments):
             segment.verify(rows[(rows >= start) & (rows < start + segment.n_docs)] - start, n_planes)
         self._verified[n_planes][rows] = 1
 
 
-def prefilter_files(parts: Sequence[LiveSegment]) -> list[Container]:
-    """The segments' prefilter files; a segment without one is not among its `parts`."""
-    return [part.prefilter for part in parts if part.prefilter is not None]
-
-
-def _selection(part: LiveSegment, allowed: I64 | None) -> NDArray[np.bool_] | None:
-    """Which documents of a segment may become candidates; None for all."""
-    ordinals = searchable(part, allowed)
-    if ordinals is None and part.segment.tokenless is None:
-        return None
-    among = np.full(part.segment.n_docs, ordinals is None)
-    if ordinals is not None:
-        among[ordinals] = True
-    if part.segment.tokenless is not None:
-        among &= ~part.segment.tokenless
-    return among
+def prefilter_files(covered: Sequence[SelectedSegment]) -> list[Container]:
+    """The prefilter files of segments that have one."""
+    return [selected.prefilter for selected in covered if selected.prefilter is not None]

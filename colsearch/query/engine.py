@@ -1,216 +1,328 @@
-"""Queries over one snapshot: candidates, then scores, then the k best."""
+"""Answers queries over one snapshot: encode, plan, rank, read the hits.
+
+The plan is a scan of all selected documents, which is exact, as long as that is cheap. Otherwise the prefilter
+names candidates, and the tail (segments that it does not cover) is scanned.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from time import perf_counter
 
 import numpy as np
 
-from colsearch.prefilter.model import LearnedPrefilter
-from colsearch.prefilter.state import usable_model
+from colsearch.encoders.index_encoder import IndexEncoder
+from colsearch.errors import DocumentError
 from colsearch.prefilter.stored import PrefilterCache
-from colsearch.query.candidates import CandidateIndex, prefilter_files
-from colsearch.query.fusion import N_LEXICAL, fused
-from colsearch.scoring.cost import scan_cost
-from colsearch.scoring.scorer import Ranking, Scorer, searchable
-from colsearch.store.snapshot import LiveSegment, Snapshot
-from colsearch.types import F32, I64, Hit, Hits, Profile
+from colsearch.query.explain import Explanation
+from colsearch.query.fusion import reciprocal_rank_fusion
+from colsearch.query.groups import best_of_groups
+from colsearch.query.request import (
+    N_RETRIEVED,
+    Query,
+    SearchRequest,
+    checked_k,
+    query_tokens,
+    retrieved_ids,
+    text_of,
+)
+from colsearch.query.view import SearchView, split_by_prefilter
+from colsearch.scoring.cost import cheap_query_tokens
+from colsearch.scoring.ranking import Ranking
+from colsearch.scoring.scorer import Mark, Scorer, SearchContext, stage_ms
+from colsearch.scoring.selection import SelectedSegment, joined_mask, select
+from colsearch.store.snapshot import Snapshot
+from colsearch.store.store import Store
+from colsearch.types import F32, I64, DocId, Hit, Hits, Profile
 from colsearch_kernels.runtime.pool import run
 
-# Candidates fetched at first, for each hit at least; and how many times as many where that is not enough.
-_FIRST_PER_HIT, _MORE = 20, 8
-# Tokens that a token costs to scan whose document is read without its neighbours.
-_APART = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is asked of every query of a call.
-
-    Attributes:
-        k: hits wanted.
-        allowed: sorted doc_nos that passed the filter, or None for every document.
-        recall: the share of the exact k best to find; 1 scores every allowed document.
-        n_threads: threads to use.
-    """
-
-    k: int
-    allowed: I64 | None
-    recall: float
-    n_threads: int
+# Scanning a document whose neighbours are left out costs about twice as much per token: memory is read in jumps.
+_SCATTERED_COST = 2
 
 
 @dataclass(frozen=True, slots=True)
 class QueryResult:
-    """One query, its result, and how that came about."""
+    """One query, its ranking, and what that took.
+
+    Attributes:
+        profile: counters, without times.
+        marks: of the stages, from which the times follow.
+    """
 
     query: F32
     ranking: Ranking
     profile: Profile = field(default_factory=Profile)
+    marks: list[Mark] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One call of `search`: its queries in the form in which they are ranked.
+
+    Attributes:
+        allowed: sorted doc_nos that pass the filter; None for all.
+        queries: (n_query_tokens, dim) float32 each.
+        texts: the queries' texts in hybrid search.
+        retrieved: doc_nos that the caller's retriever put forward for each query.
+        marks: of the stages that all queries passed together.
+    """
+
+    snapshot: Snapshot
+    allowed: I64 | None
+    request: SearchRequest
+    queries: list[F32]
+    texts: list[str] | None
+    retrieved: list[I64] | None
+    marks: list[Mark]
+
+    def only(self, i: int) -> _Call:
+        """The same for query i alone."""
+        rows = slice(i, i + 1)
+        return replace(
+            self,
+            queries=self.queries[rows],
+            texts=None if self.texts is None else self.texts[rows],
+            retrieved=None if self.retrieved is None else self.retrieved[rows],
+        )
 
 
 class QueryEngine:
-    """Plans and runs queries: a scan, which is exact, while that is cheap; else the prefilter first."""
+    """Searches one index.
 
-    def __init__(self, scorer: Scorer, models: PrefilterCache) -> None:
-        self._scorer = scorer
-        self._models = models
-        self._fronted: CandidateIndex | None = None
+    Args:
+        n_threads: threads for scoring.
+    """
 
-    def search(self, snapshot: Snapshot, queries: Sequence[F32], request: Request) -> list[QueryResult]:
-        """The k best documents for each query.
+    def __init__(
+        self,
+        store: Store,
+        encoder: IndexEncoder,
+        scorer: Scorer,
+        prefilters: PrefilterCache,
+        *,
+        n_threads: int,
+    ) -> None:
+        self.store = store
+        self.encoder = encoder
+        self.scorer = scorer
+        self.n_threads = n_threads
+        self._prefilters = prefilters
+        self._view: SearchView | None = None
+
+    def search(
+        self, queries: Sequence[Query], request: SearchRequest, *, profile: bool = False
+    ) -> list[Hits]:
+        """The hits of each query, all from one snapshot."""
+        call = self._prepared(queries, request)
+        if request.group_by is None:
+            return self._hits(call, profile, request.k)
+        return [
+            best_of_groups(partial(self._hits_of_one, call.only(i), profile), request.k, request.group_by)
+            for i in range(len(queries))
+        ]
+
+    def rank(
+        self, snapshot: Snapshot, queries: Sequence[F32], k: int, *, recall: float, allowed: I64 | None = None
+    ) -> list[QueryResult]:
+        """The k best documents of each query by MaxSim.
 
         Args:
             queries: (n_query_tokens, dim) each.
+            recall: the share of the exact k best to find; 1 scores every document.
+            allowed: sorted doc_nos that pass the filter; None for all.
         """
-        n_tokens = _n_tokens(snapshot.segments, request.allowed)
-        if request.allowed is not None:
-            n_tokens = min(_APART * n_tokens, snapshot.n_tokens)
-        longest = max((len(query) for query in queries), default=0)
-        model = None if self._scorer.device else usable_model(snapshot)
-        if model is None or request.recall >= 1 or scan_cost(n_tokens, longest, self._scorer.codec.dim) <= 1:
-            return self._scan(snapshot, queries, request)
-        prefilter, notes = self._models.loaded(model)
-        z = notes.calibration.z(request.recall, request.k)
-        if z is None or all(part.prefilter is None for part in snapshot.segments):
-            return self._scan(snapshot, queries, request)
-        if len(queries) == 1:
-            return [self._prefiltered(snapshot, queries[0], request, prefilter, z)]
-        # Side by side, each on one thread: the results are the same, and no thread waits for another.
-        alone = replace(request, n_threads=1)
-        found: list[QueryResult | None] = [None] * len(queries)
+        view = self.view_of(snapshot)
+        selected = view.selected if allowed is None else select(snapshot.segments, allowed)
+        k = _at_most_all(k, snapshot)
+        stop_deviations = self._stop_deviations(
+            view, selected, queries, k, recall, filtered=allowed is not None
+        )
+        if stop_deviations is None:
+            return self._scan(selected, queries, k, self.n_threads)
+        covered, tail = (view.covered, view.tail) if allowed is None else split_by_prefilter(selected)
+        can_be_hits = view.can_be_hits if allowed is None else joined_mask(covered)
+        candidates = view.candidates or view.make_candidates(self.scorer)
 
-        def search_one(i: int) -> None:
-            found[i] = self._prefiltered(snapshot, queries[i], alone, prefilter, z)
-
-        run([partial(search_one, i) for i in range(len(queries))], request.n_threads)
-        return [one for one in found if one is not None]
-
-    def hybrid(
-        self,
-        snapshot: Snapshot,
-        queries: Sequence[F32],
-        texts: Sequence[str],
-        request: Request,
-        *,
-        fuse: bool,
-    ) -> list[QueryResult]:
-        """As `search`, with BM25's best added as candidates, or fused with BM25's order."""
-        wider = replace(request, k=max(request.k, N_LEXICAL)) if fuse else request
-        searched = self.search(snapshot, queries, wider)
-        return [self._with_bm25(snapshot, *pair, request, fuse) for pair in zip(searched, texts)]
-
-    def _with_bm25(
-        self, snapshot: Snapshot, found: QueryResult, text: str, request: Request, fuse: bool
-    ) -> QueryResult:
-        profile = found.profile
-        with profile.stage("bm25"):
-            doc_nos, scores = snapshot.bm25(text, max(N_LEXICAL, request.k))
-        if fuse:
-            if request.allowed is not None:
-                kept = np.isin(doc_nos, request.allowed)
-                doc_nos, scores = doc_nos[kept], scores[kept]
-            ranking = fused([found.ranking, Ranking(doc_nos, scores)], request.k)
-            return QueryResult(found.query, ranking, profile)
-        return self.with_candidates(snapshot, found, doc_nos, request)
-
-    def with_candidates(
-        self, snapshot: Snapshot, found: QueryResult, doc_nos: I64, request: Request
-    ) -> QueryResult:
-        """A result in which further documents compete by their MaxSim."""
-        if request.allowed is not None:
-            doc_nos = doc_nos[np.isin(doc_nos, request.allowed)]
-        new = np.setdiff1d(doc_nos, found.ranking.doc_nos)
-        profile = found.profile
-        with profile.stage("score"):
-            query = self._scorer.prepare(found.query)
-            maxsim = self._scorer.score(snapshot, query, new, n_threads=request.n_threads, profile=profile)
-        profile.n_candidates += len(new)
-        ranking = Ranking.joined([found.ranking, Ranking.best(new, maxsim, request.k)], request.k)
-        return QueryResult(found.query, ranking, profile)
-
-    def _fronted_by(self, prefilter: LearnedPrefilter, parts: Sequence[LiveSegment]) -> CandidateIndex:
-        if self._fronted is None or self._fronted.files != prefilter_files(parts):
-            self._fronted = CandidateIndex(prefilter, parts, self._scorer)
-        return self._fronted
-
-    def _scan(self, snapshot: Snapshot, queries: Sequence[F32], request: Request) -> list[QueryResult]:
-        profile = Profile()
-        with profile.stage("prepare"):
-            prepared = [self._scorer.prepare(query) for query in queries]
-        with profile.stage("scan"):
-            rankings = self._scorer.scan(
-                snapshot.segments, prepared, request.k, allowed=request.allowed,
-                n_threads=request.n_threads, profile=profile,
-            )  # fmt: skip
-        profile.n_candidates = profile.n_scored
-        return [QueryResult(query, ranking, profile.copy()) for query, ranking in zip(queries, rankings)]
-
-    def _prefiltered(
-        self, snapshot: Snapshot, query: F32, request: Request, prefilter: LearnedPrefilter, z: float
-    ) -> QueryResult:
-        """One query by way of the prefilter, or by a scan where it cannot keep its promise."""
-        profile = Profile()
-        fronted = [part for part in snapshot.segments if part.prefilter is not None]
-        tail = [part for part in snapshot.segments if part.prefilter is None]
-        with profile.stage("prepare"):
-            prepared = self._scorer.prepare(query)
-        with profile.stage("tail"):
-            [newest] = self._scorer.scan(
-                tail, [prepared], request.k, allowed=request.allowed,
-                n_threads=request.n_threads, profile=profile,
-            )  # fmt: skip
-        with profile.stage("prefilter"):
-            documents = self._fronted_by(prefilter, fronted)
-        # How many hold a query's best grows about like the root; the further a walk goes, the more it needs.
-        n = max(int((1.5 + 1.5 * z) * documents.n_docs**0.5), _FIRST_PER_HIT * request.k)
-        # Beyond half of all documents, a scan costs no more.
-        most = documents.n_docs // 2
-        while True:
-            with profile.stage("prefilter"):
-                rows, estimates = documents.candidates(fronted, prepared, n, request.allowed)
-            with profile.stage("score"):
-                followed = documents.follow(
-                    prepared, rows, estimates, k=request.k, z=z, others=newest.scores,
-                    n_threads=request.n_threads, profile=profile,
-                )  # fmt: skip
-            if followed.complete or len(rows) < n:
-                break
-            if n >= most:
-                [scanned] = self._scan(snapshot, [query], request)
+        def search_one(query: F32, n_threads: int) -> QueryResult:
+            context = SearchContext(n_threads, marks=[("", perf_counter())])
+            prepared = self.scorer.codec.prepare_query(query)
+            context.marks.append(("prepare", perf_counter()))
+            newest = self.scorer.scan(tail, [prepared], k, context)[0] if tail else None
+            context.marks.append(("tail", perf_counter()))
+            found = candidates.search(prepared, k, stop_deviations, can_be_hits, newest, context)
+            if found is None:
+                [scanned] = self._scan(selected, [query], k, n_threads)
                 return scanned
-            n = min(n * _MORE, most)
-        with profile.stage("refine"):
-            rows = rows[: len(followed.scores)]
-            refined = documents.refine(
-                prepared, rows, followed.scores, k=request.k, n_threads=request.n_threads, profile=profile
-            )
-        profile.n_candidates += len(rows)
-        return QueryResult(query, Ranking.joined([newest, refined], request.k), profile)
+            return QueryResult(query, found, context.profile, context.marks)
 
+        if len(queries) == 1:
+            return [search_one(queries[0], self.n_threads)]
+        # Several queries run side by side on one thread each: the results are the same, and no thread waits.
+        results: list[QueryResult | None] = [None] * len(queries)
 
-def to_hits(snapshot: Snapshot, ranking: Ranking, profile: Profile | None) -> Hits:
-    """The documents of a ranking, read from the snapshot; `profile` becomes the hits' own."""
-    with (profile or Profile()).stage("documents"):
-        documents = snapshot.documents(ranking.doc_nos)
-        hits = Hits(
-            Hit(document.id, float(score), document.text, document.metadata)
-            for document, score in zip(documents, ranking.scores)
+        def search_number(i: int) -> None:
+            results[i] = search_one(queries[i], 1)
+
+        run([partial(search_number, i) for i in range(len(queries))], self.n_threads)
+        return [result for result in results if result is not None]
+
+    def rerank(self, query: Query, ids: Sequence[DocId], k: int | None) -> Hits:
+        """These documents by MaxSim, best first; a document without tokens is left out."""
+        snapshot, doc_nos = self.store.located(ids)
+        doc_nos = np.unique(doc_nos)
+        k = checked_k(k or len(doc_nos) or 1)
+        [tokens] = query_tokens([query], self.encoder, self.scorer.codec.dim)
+        prepared = self.scorer.codec.prepare_query(tokens.vectors)
+        scores = self.scorer.score(snapshot, prepared, doc_nos, SearchContext(self.n_threads))
+        return to_hits(snapshot, Ranking.best(doc_nos, scores, k))
+
+    def explain(self, query: Query, id: DocId) -> Explanation:
+        """Which token of the document answered each query token."""
+        snapshot, doc_nos = self.store.located([id])
+        doc_no = int(doc_nos[0])
+        [tokens] = query_tokens([query], self.encoder, self.scorer.codec.dim)
+        aligned = self.scorer.align(snapshot, self.scorer.codec.prepare_query(tokens.vectors), doc_no)
+        if aligned is None:
+            raise DocumentError(f"document {id!r} has no tokens, so there is nothing to explain")
+        best_tokens, similarities = aligned
+        return Explanation.build(
+            query=query if isinstance(query, str) else None,
+            query_spans=tokens.spans,
+            document=snapshot.documents(doc_nos)[0],
+            document_spans=snapshot.spans(doc_no),
+            best_tokens=best_tokens,
+            similarities=similarities,
         )
-    hits.profile = profile
-    return hits
 
+    def _prepared(self, queries: Sequence[Query], request: SearchRequest) -> _Call:
+        marks = [("", perf_counter())]
+        dim = self.scorer.codec.dim
+        vectors = [tokens.vectors for tokens in query_tokens(queries, self.encoder, dim)]
+        marks.append(("encode", perf_counter()))
+        texts = [text_of(query) for query in queries] if request.hybrid else None
+        ids = None
+        if request.candidates is not None:
+            ids = [retrieved_ids(request.candidates, query, request.k) for query in queries]
+            marks.append(("retrieve", perf_counter()))
+        snapshot, allowed = self.store.filtered(request.where)
+        retrieved = None if ids is None else [snapshot.find(some, missing_ok=True) for some in ids]
+        return _Call(snapshot, allowed, request, vectors, texts, retrieved, marks)
 
-def _n_tokens(parts: Sequence[LiveSegment], allowed: I64 | None) -> int:
-    total = 0
-    for part in parts:
-        ordinals = searchable(part, allowed)
-        offsets = part.segment.offsets
-        total += (
-            part.segment.n_tokens
-            if ordinals is None
-            else int((offsets[ordinals + 1] - offsets[ordinals]).sum())
+    def _hits_of_one(self, call: _Call, profile: bool, k: int) -> Hits:
+        [hits] = self._hits(call, profile, k)
+        return hits
+
+    def _hits(self, call: _Call, profile: bool, k: int) -> list[Hits]:
+        hits = []
+        for result in self._results(call, k):
+            start = perf_counter()
+            found = to_hits(call.snapshot, result.ranking)
+            if profile:
+                reading = [("", start), ("documents", perf_counter())]
+                for marks in (call.marks, result.marks, reading):
+                    result.profile.stage_ms |= stage_ms(marks)
+                found.profile = result.profile
+            hits.append(found)
+        return hits
+
+    def _results(self, call: _Call, k: int) -> list[QueryResult]:
+        k = _at_most_all(k, call.snapshot)
+        fuse = call.request.hybrid == "rrf"
+        n = max(k, N_RETRIEVED) if fuse else k
+        results = self.rank(call.snapshot, call.queries, n, recall=call.request.recall, allowed=call.allowed)
+        if call.texts is not None:
+            results = [
+                self._with_bm25(call, result, text, k, fuse=fuse) for result, text in zip(results, call.texts)
+            ]
+        if call.retrieved is not None:
+            results = [
+                self._with_documents(call, result, doc_nos, k)
+                for result, doc_nos in zip(results, call.retrieved)
+            ]
+        return results
+
+    def _with_bm25(self, call: _Call, result: QueryResult, text: str, k: int, *, fuse: bool) -> QueryResult:
+        """A result in which BM25's best compete by their MaxSim, or in which both orders are fused."""
+        result.marks.append(("", perf_counter()))
+        doc_nos, scores = call.snapshot.bm25(text, max(N_RETRIEVED, k))
+        result.marks.append(("bm25", perf_counter()))
+        if not fuse:
+            return self._with_documents(call, result, doc_nos, k)
+        if call.allowed is not None:
+            passes = np.isin(doc_nos, call.allowed)
+            doc_nos, scores = doc_nos[passes], scores[passes]
+        ranking = reciprocal_rank_fusion([result.ranking, Ranking(doc_nos, scores)], k)
+        return replace(result, ranking=ranking)
+
+    def _with_documents(self, call: _Call, result: QueryResult, doc_nos: I64, k: int) -> QueryResult:
+        """A result in which further documents compete by their MaxSim."""
+        if call.allowed is not None:
+            doc_nos = doc_nos[np.isin(doc_nos, call.allowed)]
+        new = np.setdiff1d(doc_nos, result.ranking.doc_nos)
+        result.marks.append(("", perf_counter()))
+        prepared = self.scorer.codec.prepare_query(result.query)
+        maxsim = self.scorer.score(
+            call.snapshot, prepared, new, SearchContext(self.n_threads, result.profile)
         )
-    return total
+        result.marks.append(("score", perf_counter()))
+        result.profile.n_candidates += len(new)
+        ranking = Ranking.joined([result.ranking, Ranking.best(new, maxsim, k)], k)
+        return replace(result, ranking=ranking)
+
+    def view_of(self, snapshot: Snapshot) -> SearchView:
+        view = self._view
+        if view is None or view.snapshot is not snapshot:
+            view = self._view = SearchView(snapshot, self.scorer.codec.dim, self._prefilters, view)
+        return view
+
+    def _stop_deviations(
+        self,
+        view: SearchView,
+        selected: Sequence[SelectedSegment],
+        queries: Sequence[F32],
+        k: int,
+        recall: float,
+        *,
+        filtered: bool,
+    ) -> float | None:
+        """Where the stop rule must end a query to keep its recall; None if a scan is the plan."""
+        if recall >= 1 or view.calibration is None or self.scorer.device is not None:
+            return None
+        cheap = view.cheap_query_tokens
+        if filtered:
+            n_tokens = sum(part.n_tokens for part in selected)
+            n_tokens = min(_SCATTERED_COST * n_tokens, view.snapshot.n_tokens)
+            cheap = cheap_query_tokens(n_tokens, self.scorer.codec.dim)
+        if max(map(len, queries), default=0) <= cheap:
+            return None
+        return view.calibration.stop_deviations(recall, k)
+
+    def _scan(
+        self, selected: Sequence[SelectedSegment], queries: Sequence[F32], k: int, n_threads: int
+    ) -> list[QueryResult]:
+        context = SearchContext(n_threads, marks=[("", perf_counter())])
+        prepared = [self.scorer.codec.prepare_query(query) for query in queries]
+        context.marks.append(("prepare", perf_counter()))
+        rankings = self.scorer.scan(selected, prepared, k, context)
+        context.marks.append(("scan", perf_counter()))
+        profile = context.profile
+        profile.n_candidates = profile.n_scored
+        return [
+            QueryResult(query, ranking, profile.copy(), context.marks.copy())
+            for query, ranking in zip(queries, rankings)
+        ]
+
+
+def _at_most_all(k: int, snapshot: Snapshot) -> int:
+    """k, or the number of documents if that is less: no array is made for hits that there cannot be."""
+    return min(k, max(snapshot.n_docs, 1))
+
+
+def to_hits(snapshot: Snapshot, ranking: Ranking) -> Hits:
+    """The documents of a ranking, read from the snapshot."""
+    return Hits(
+        Hit(document.id, score, document.text, document.metadata)
+        for document, score in zip(snapshot.documents(ranking.doc_nos), ranking.scores.tolist())
+    )

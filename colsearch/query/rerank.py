@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from colsearch.ingest import validate
-from colsearch.scoring.scorer import Ranking
+from colsearch.ingest.validate import checked_text
+from colsearch.query.request import checked_k, checked_query_text
+from colsearch.scoring.ranking import Ranking
 from colsearch.types import Hit, Hits
 
 
@@ -11,10 +12,9 @@ def rerank(query: str, texts: Sequence[str], *, encoder: object = None, k: int |
     """Order texts by late interaction with the query, best first.
 
     Args:
-        query: a text.
-        texts: the candidates; an empty text is left out.
+        texts: the candidates; a text without tokens is left out.
         encoder: as for `ColIndex.create`.
-        k: keep so many; all if not given.
+        k: number of hits to keep; all if None.
     Returns: Hits whose ids are positions in `texts`.
     Raises: DocumentError, EncoderError.
     """
@@ -24,10 +24,11 @@ def rerank(query: str, texts: Sequence[str], *, encoder: object = None, k: int |
     from colsearch.encoders import load_encoder
 
     loaded = load_encoder(encoder)
-    queries = loaded.encode_query([validate.checked_query_text(query)])
-    tokens = loaded.encode_document(
-        [validate.checked_text(t, where=f"text {n}") for n, t in enumerate(texts)]
+    query_tokens = loaded.encode_query([checked_query_text(query)])
+    tokens = loaded.encode_document([checked_text(text, where=f"text {n}") for n, text in enumerate(texts)])
+    scores = kernels.maxsim(query_tokens.vectors, tokens.vectors, tokens.doclens)
+    ranking = Ranking.best(np.arange(len(texts)), scores, checked_k(k or len(texts) or 1))
+    return Hits(
+        Hit(int(position), float(score), texts[position])
+        for position, score in zip(ranking.doc_nos, ranking.scores)
     )
-    scores = kernels.maxsim(queries.vectors, tokens.vectors, tokens.doclens)
-    ranking = Ranking.best(np.arange(len(texts)), scores, validate.checked_k(k or len(texts) or 1))
-    return Hits(Hit(int(n), float(s), texts[n]) for n, s in zip(ranking.doc_nos, ranking.scores))

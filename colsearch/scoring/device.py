@@ -1,7 +1,7 @@
-"""Codes on a torch device, such as a GPU: a segment is copied there when it is first searched.
+"""Scoring on a torch device such as a GPU, to which a segment's codes are copied when it is first searched.
 
-Scores are those of the CPU to the bit. A device reads its whole memory in the time that a CPU takes for some
-thousand documents, so every document is scored and no prefilter is asked.
+Scores equal those of the CPU to the bit. A device reads its whole memory in the time in which a CPU reads some
+thousand documents, so every document is scored there, without a prefilter.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class Device:
-    """Where the segments' codes lie, and what scores them there.
+    """Holds copies of the segments' codes and scores them.
 
     Args:
-        name: as torch names it: "cuda", "cuda:1", "mps", "cpu".
+        name: torch's name of the device: "cuda", "cuda:1", "mps", "cpu".
     Raises: ConfigError: if torch cannot use it.
     """
 
@@ -51,7 +51,7 @@ class Device:
         ordinals: I64 | None,
         live: NDArray[np.bool_] | None,
     ) -> list[tuple[I64, F32]]:
-        """For each query, ordinals and scores of the k best documents of a segment.
+        """Ordinals and scores of the k best documents of a segment, for each query.
 
         Args:
             ordinals: the documents to choose from; None for all that are `live`.
@@ -61,22 +61,18 @@ class Device:
         copy = self._copy(segment, codes)
         return torch_backend.top_k_batch(queries, copy, k, ordinals=ordinals, live=live)
 
-    def scores(
-        self, segment: Segment, codes: Codes, query: QuantizedQuery, ordinals: I64, n_planes: int | None
-    ) -> F32:
-        """(n,) float32 of these documents of a segment."""
+    def scores(self, segment: Segment, codes: Codes, query: QuantizedQuery, ordinals: I64) -> F32:
+        """(n,) float32 scores of these documents of a segment."""
         from colsearch_kernels.gpu import torch_backend
 
-        return torch_backend.score_codes(
-            query, self._copy(segment, codes), ordinals=ordinals, n_planes=n_planes
-        )
+        return torch_backend.score_codes(query, self._copy(segment, codes), ordinals=ordinals)
 
     def forget(self) -> None:
         """Free the memory of the device."""
         self._copies.clear()
 
     def _copy(self, segment: Segment, codes: Codes) -> DeviceCodes:
-        """Made once, of what the checksums confirm; two threads may make it twice, and one is kept."""
+        """The copy of a segment, made once after its checksums were verified; of two threads' copies one is kept."""
         import torch
 
         from colsearch_kernels.gpu import torch_backend

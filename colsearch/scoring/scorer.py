@@ -1,7 +1,12 @@
-"""Candidates -> scores: MaxSim over the stored codes, segment by segment."""
+"""MaxSim over the stored codes of a snapshot, segment by segment, on the CPU or on a device."""
 
+from __future__ import annotations
+
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -9,59 +14,47 @@ import numpy as np
 import colsearch_kernels as kernels
 from colsearch.codec.rotated import RotatedCodec
 from colsearch.scoring.device import Device
+from colsearch.scoring.ranking import Ranking
+from colsearch.scoring.selection import SelectedSegment
 from colsearch.store.segment import Segment
-from colsearch.store.snapshot import LiveSegment, Snapshot
+from colsearch.store.snapshot import Snapshot
 from colsearch.types import F32, I64, Profile
 
 # Scores held at once while several queries are scanned: 32 MB.
 _BATCH_SCORES = 1 << 23
+# The name of a stage, and when it ended in seconds of `perf_counter`.
+Mark: TypeAlias = tuple[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """Documents best first; equal scores in insertion order.
+@dataclass(slots=True)
+class SearchContext:
+    """Threads and counters of one query, or of several that are scanned together.
 
     Attributes:
-        doc_nos: (n,) int64.
-        scores: (n,) float32.
+        n_threads: threads to use.
+        profile: counters of what was done so far.
+        marks: of the stages so far; the first mark is the start.
     """
 
-    doc_nos: I64
-    scores: F32
+    n_threads: int
+    profile: Profile = field(default_factory=Profile)
+    marks: list[Mark] = field(default_factory=list)
 
-    @classmethod
-    def best(cls, doc_nos: I64, scores: F32, k: int) -> "Ranking":
-        """The k best of documents in any order; a document without tokens (-inf) is never among them."""
-        order = kernels.best_k(scores, doc_nos, k)
-        return cls(doc_nos[order], scores[order])
 
-    def recall(self, exact: "Ranking") -> float:
-        """The share of an exact ranking that is here; documents of equal score are as good as each other."""
-        if not len(exact.scores):
-            return 1.0
-        return float(min((self.scores >= exact.scores[-1]).sum(), len(exact.scores)) / len(exact.scores))
-
-    @classmethod
-    def joined(cls, rankings: Sequence["Ranking"], k: int) -> "Ranking":
-        """The k best of several rankings of different documents, each of them best first."""
-        rankings = [ranking for ranking in rankings if len(ranking.doc_nos)]
-        if not rankings:
-            return cls(np.empty(0, np.int64), np.empty(0, np.float32))
-        if len(rankings) == 1:
-            [only] = rankings
-            return cls(only.doc_nos[:k], only.scores[:k])
-        return cls.best(
-            np.concatenate([ranking.doc_nos for ranking in rankings]),
-            np.concatenate([ranking.scores for ranking in rankings]),
-            k,
-        )
+def stage_ms(marks: Sequence[Mark]) -> dict[str, float]:
+    """Wall milliseconds of each stage; a mark without a name only starts the clock anew."""
+    milliseconds: defaultdict[str, float] = defaultdict(float)
+    for (_, start), (name, end) in pairwise(marks):
+        if name:
+            milliseconds[name] += (end - start) * 1e3
+    return dict(milliseconds)
 
 
 class Scorer:
-    """Scores documents of a snapshot against queries: always the same number for the same pair.
+    """Scores documents of a snapshot against queries; the same pair has the same score on every machine.
 
     Args:
-        device: where codes are copied to and scored; None for the CPU, which reads them where they are stored.
+        device: copies the codes and scores them there; None scores on the CPU, where the codes are stored.
     """
 
     def __init__(self, codec: RotatedCodec, device: Device | None = None) -> None:
@@ -69,12 +62,8 @@ class Scorer:
         self.device = device
         self._codes: WeakKeyDictionary[Segment, kernels.Codes] = WeakKeyDictionary()
 
-    def prepare(self, query: F32) -> kernels.QuantizedQuery:
-        """(n_query_tokens, dim) -> the query as the kernels take it."""
-        return self.codec.prepare_query(query)
-
     def codes(self, segment: Segment) -> kernels.Codes:
-        """The segment's memory-mapped planes as the kernels take them."""
+        """The segment's memory-mapped token codes as the kernels take them."""
         codes = self._codes.get(segment)
         if codes is None:
             codes = self.codec.codes(segment.planes, segment.widths, segment.offsets)
@@ -83,97 +72,95 @@ class Scorer:
 
     def scan(
         self,
-        parts: Sequence[LiveSegment],
+        selected: Sequence[SelectedSegment],
         queries: Sequence[kernels.QuantizedQuery],
         k: int,
-        *,
-        allowed: I64 | None,
-        n_threads: int,
-        profile: Profile,
+        context: SearchContext,
     ) -> list[Ranking]:
-        """Per query, the k best of all live documents, or of those among the sorted doc_nos `allowed`: exact.
+        """For each query, the k best of all selected documents: exact.
 
-        Several queries share one pass over the codes.
+        All queries share one pass over the codes.
         """
-        found: list[list[Ranking]] = [[] for _ in queries]
-        for part in parts:
-            ordinals = searchable(part, allowed)
-            if ordinals is not None and not len(ordinals):
+        rankings: list[list[Ranking]] = [[] for _ in queries]
+        for part in selected:
+            if not part.n_docs:
                 continue
-            _count(profile, part.segment, ordinals)
-            if self.device is not None:
-                best = self.device.best(
-                    part.segment, self.codes(part.segment), queries, k,
-                    ordinals=None if allowed is None else ordinals, live=part.live,
-                )  # fmt: skip
-                for rankings, (hits, scores) in zip(found, best):
-                    rankings.append(Ranking(part.segment.doc_nos[hits], scores))
-                continue
-            part.segment.verify(ordinals)
-            n_docs = part.segment.n_docs if ordinals is None else len(ordinals)
-            at_once = max(1, _BATCH_SCORES // n_docs)
-            for first in range(0, len(queries), at_once):
-                batch = queries[first : first + at_once]
-                scores = kernels.score_codes_batch(
-                    batch, self.codes(part.segment), ordinals=ordinals, n_threads=n_threads
-                )
-                numbers = part.segment.doc_nos if ordinals is None else part.segment.doc_nos[ordinals]
-                for rankings, row in zip(found[first:], scores):
-                    rankings.append(Ranking.best(numbers, row, k))
-        return [Ranking.joined(rankings, k) for rankings in found]
+            _count(context.profile, part.segment, part.n_docs, part.n_tokens)
+            score = self._scan_on_cpu if self.device is None else self._scan_on_device
+            for of_query, ranking in zip(rankings, score(part, queries, k, context.n_threads)):
+                of_query += ranking
+        return [Ranking.joined(of_query, k) for of_query in rankings]
+
+    def _scan_on_device(
+        self, part: SelectedSegment, queries: Sequence[kernels.QuantizedQuery], k: int, n_threads: int
+    ) -> list[list[Ranking]]:
+        assert self.device is not None
+        segment = part.segment
+        best = self.device.best(
+            segment,
+            self.codes(segment),
+            queries,
+            k,
+            ordinals=part.ordinals if part.filtered else None,
+            live=part.live,
+        )
+        return [[Ranking(segment.doc_nos[ordinals], scores)] for ordinals, scores in best]
+
+    def _scan_on_cpu(
+        self, part: SelectedSegment, queries: Sequence[kernels.QuantizedQuery], k: int, n_threads: int
+    ) -> list[list[Ranking]]:
+        segment = part.segment
+        segment.verify(part.ordinals)
+        doc_nos = segment.doc_nos if part.ordinals is None else segment.doc_nos[part.ordinals]
+        n_together = max(1, _BATCH_SCORES // part.n_docs)
+        rankings = []
+        for first in range(0, len(queries), n_together):
+            scores = kernels.score_codes_batch(
+                queries[first : first + n_together],
+                self.codes(segment),
+                ordinals=part.ordinals,
+                n_threads=n_threads,
+            )
+            rankings += [[Ranking.best(doc_nos, row, k)] for row in scores]
+        return rankings
 
     def score(
-        self,
-        snapshot: Snapshot,
-        query: kernels.QuantizedQuery,
-        doc_nos: I64,
-        *,
-        n_planes: int | None = None,
-        n_threads: int,
-        profile: Profile,
+        self, snapshot: Snapshot, query: kernels.QuantizedQuery, doc_nos: I64, context: SearchContext
     ) -> F32:
         """(n,) float32 MaxSim of each document, in the order given."""
         scores = np.empty(len(doc_nos), np.float32)
-        part_of, ordinal_of = snapshot.locate(doc_nos)
-        for number, part in enumerate(snapshot.segments):
-            rows = np.flatnonzero(part_of == number)
+        segment_of, ordinal_of = snapshot.locate(doc_nos)
+        for number, live_segment in enumerate(snapshot.segments):
+            rows = np.flatnonzero(segment_of == number)
             if not rows.size:
                 continue
-            ordinals, codes = ordinal_of[rows], self.codes(part.segment)
-            _count(profile, part.segment, ordinals)
+            segment, ordinals = live_segment.segment, ordinal_of[rows]
+            codes = self.codes(segment)
+            n_tokens = int((segment.offsets[ordinals + 1] - segment.offsets[ordinals]).sum())
+            _count(context.profile, segment, len(ordinals), n_tokens)
             if self.device is not None:
-                scores[rows] = self.device.scores(part.segment, codes, query, ordinals, n_planes)
+                scores[rows] = self.device.scores(segment, codes, query, ordinals)
                 continue
-            part.segment.verify(ordinals, n_planes)
-            scores[rows] = kernels.score_codes(
-                query, codes, ordinals=ordinals, n_planes=n_planes, n_threads=n_threads
-            )
+            segment.verify(ordinals)
+            scores[rows] = kernels.score_codes(query, codes, ordinals=ordinals, n_threads=context.n_threads)
         return scores
 
     def align(self, snapshot: Snapshot, query: kernels.QuantizedQuery, doc_no: int) -> tuple[I64, F32] | None:
-        """Best token of the document and its part of the score, for each query token; None without tokens."""
-        part, ordinal = (int(n[0]) for n in snapshot.locate(np.array([doc_no], np.int64)))
-        segment = snapshot.segments[part].segment
+        """For each query token, the document's best token and its similarity; None for a document without tokens."""
+        number, ordinal = (int(n[0]) for n in snapshot.locate(np.array([doc_no], np.int64)))
+        segment = snapshot.segments[number].segment
         if segment.offsets[ordinal] == segment.offsets[ordinal + 1]:
             return None
         segment.verify(np.array([ordinal]))
-        best, shares = kernels.align(query, self.codes(segment), ordinal)
-        return best, shares
+        return kernels.align(query, self.codes(segment), ordinal)
 
 
-def searchable(part: LiveSegment, allowed: I64 | None) -> I64 | None:
-    """The live ordinals of the segment whose documents are among the sorted doc_nos; None for all of them."""
-    if allowed is None:
-        return None if part.live is None else np.flatnonzero(part.live)
-    return part.ordinals(allowed)
-
-
-def _count(profile: Profile, segment: Segment, ordinals: I64 | None) -> None:
-    if ordinals is None:
-        n_docs, n_tokens = segment.n_docs, segment.n_tokens
-    else:
-        n_docs = len(ordinals)
-        n_tokens = int((segment.offsets[ordinals + 1] - segment.offsets[ordinals]).sum())
+def _count(profile: Profile, segment: Segment, n_docs: int, n_tokens: int) -> None:
     profile.n_scored += n_docs
     profile.n_tokens_scored += n_tokens
-    profile.bytes_read += n_tokens * sum(plane.shape[1] + 2 for plane in segment.planes)
+    profile.bytes_read += n_tokens * bytes_per_token(segment, None)
+
+
+def bytes_per_token(segment: Segment, n_planes: int | None) -> int:
+    """Bytes that scoring a token reads: its rows in the first `n_planes` planes (all if None), and their widths."""
+    return sum(plane.shape[1] + 2 for plane in segment.planes[:n_planes])

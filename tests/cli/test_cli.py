@@ -1,4 +1,4 @@
-"""Every command, as a user types it, on a tiny corpus with the embedded encoder."""
+"""Every command, run as a user types it, on a tiny corpus with the embedded encoder."""
 
 import json
 from pathlib import Path
@@ -31,6 +31,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\tdanube\t1\n")
     assert json.loads(run("build", folder / "index", folder, "--json")) == {"added": 2}
     return folder
+
+
+def test_the_commands_are_these() -> None:
+    assert [command.name for command in app.registered_commands] == [
+        "build", "add", "search", "rerank", "explain", "eval", "audit", "optimize", "bench", "info", "check",
+        "compact",
+    ]  # fmt: skip
 
 
 def test_search_prints_hits_json_and_runs(folder: Path) -> None:
@@ -72,8 +79,9 @@ def test_bench_measures_given_queries_and_makes_its_own_of_the_texts(folder: Pat
     given = json.loads(run("bench", index, "--queries", folder, "--json"))
     assert given["n_queries"] == 1 and given["recall"] == [1.0, 1.0, 1.0] and not given["made_queries"]
     assert given["bytes_per_token"] == json.loads(run("info", index, "--json"))["bytes_per_token"]
-    made = json.loads(run("bench", index, "--json", "-k", 1))
-    assert made["made_queries"] and made["n_queries"] == 2 and made["k"] == 1 and made["stage_ms"]["scan"] > 0
+    synthetic = json.loads(run("bench", index, "--json", "-k", 1))
+    assert synthetic["made_queries"] and synthetic["n_queries"] == 2
+    assert synthetic["k"] == 1 and synthetic["stage_ms"]["scan"] > 0
     shown = run("bench", index, "-n", 1)
     assert "2 documents, 1 queries, k=10" in shown and "recall@10" in shown and "--queries FILE" in shown
 
@@ -103,6 +111,7 @@ def test_mistakes_are_one_sentence_and_exit_code_2(folder: Path) -> None:
         ("search", folder / "index"),
         ("search", folder / "index", "x", "--where", "{"),
         ("explain", folder / "index", "x", "nobody"),
+        ("explain", folder / "index", "x", "²"),
         ("build", folder / "index", folder),
         ("build", folder / "other", folder, "--planes", "four"),
     ):

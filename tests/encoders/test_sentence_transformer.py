@@ -1,4 +1,4 @@
-"""Checkpoints of the three formats give exactly what a plain loader gives, with spans that fit."""
+"""Checkpoints of the three formats have the vectors of a plain loader, with the spans of their tokens."""
 
 import shutil
 import string
@@ -47,18 +47,18 @@ def _split(vectors):
 def test_documents_are_those_of_a_plain_loader(folder, encoder):
     for text in TEXTS:
         expected = encode_plainly(folder, text, query=False)
-        one = encoder.encode_document([text])
-        assert one.vectors.shape == expected.shape
-        # Exactly equal but for the last rounding of the norm, which is taken twice.
-        np.testing.assert_allclose(one.vectors, expected, rtol=0, atol=1.2e-7)
+        vectors = encoder.encode_document([text]).vectors
+        assert vectors.shape == expected.shape
+        # The encoder normalises twice, which can change the last bit.
+        np.testing.assert_allclose(vectors, expected, rtol=0, atol=1.2e-7)
 
 
 def test_queries_are_those_of_a_plain_loader(folder, encoder):
     for text in TEXTS:
         expected = encode_plainly(folder, text, query=True)
-        one = encoder.encode_query([text])
-        assert one.vectors.shape == expected.shape
-        np.testing.assert_allclose(one.vectors, expected, rtol=0, atol=1.2e-7)
+        vectors = encoder.encode_query([text]).vectors
+        assert vectors.shape == expected.shape
+        np.testing.assert_allclose(vectors, expected, rtol=0, atol=1.2e-7)
 
 
 def test_the_model_itself_differs_from_a_plain_loader_by_nothing(folder, encoder):
@@ -75,16 +75,16 @@ def test_a_batch_differs_from_single_texts_by_rounding_only(encoder):
 
 
 def test_spans_are_the_tokens_in_the_text(folder, encoder):
-    """After prefix, truncation and skiplist: the n-th span with text is the n-th token that was kept."""
+    """The n-th span with text is the n-th token that prefix, truncation and skiplist leave."""
     tokenizer, skips = encoder._model.tokenizer, folder.name != "saved"
     vectors = encoder.encode_document(TEXTS)
     assert vectors.spans is not None
     for text, spans in zip(TEXTS, np.split(vectors.spans, np.cumsum(vectors.doclens)[:-1])):
         pieces = tokenizer.tokenize(text)[: MAX_DOCUMENT - 3]
         pieces = [piece for piece in pieces if not (skips and piece in string.punctuation)]
-        said = [text[start:end] for start, end in spans if end > start]
-        assert len(said) == len(pieces)
-        for word, piece in zip(said, pieces):
+        words = [text[start:end] for start, end in spans if end > start]
+        assert len(words) == len(pieces)
+        for word, piece in zip(words, pieces):
             assert _bare(word) == piece.removeprefix("##") or piece == "[UNK]"
 
 
@@ -96,8 +96,8 @@ def _bare(text: str) -> str:
 def test_query_spans_cover_the_words_and_nothing_else(encoder):
     text = "red fox"
     vectors = encoder.encode_query([text])
-    said = [text[start:end] for start, end in vectors.spans if end > start]
-    assert said == ["red", "fox"]
+    words = [text[start:end] for start, end in vectors.spans if end > start]
+    assert words == ["red", "fox"]
     assert len(vectors.spans) == vectors.doclens[0]
 
 

@@ -1,11 +1,15 @@
-"""Any object with the two methods becomes an encoder, and its mistakes become sentences."""
+"""Any object with the two methods becomes an encoder, and its mistakes become typed errors."""
+
+import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from colsearch import ColIndex, TokenVectors
 from colsearch.encoders import Encoder, load_encoder
-from colsearch.errors import EncoderError
+from colsearch.errors import EncoderError, ShapeError
 
 
 class Letters:
@@ -49,7 +53,7 @@ def test_an_empty_query_is_an_error():
 
 
 def test_a_padded_array_is_refused():
-    """Padding scores 0, which beats a negative similarity."""
+    """Padding would have similarity 0, which beats a negative one."""
     encoder = Padded()
     encoder.dim = 26
     with pytest.raises(EncoderError, match="perhaps padded"):
@@ -62,6 +66,10 @@ def test_a_padded_array_is_refused():
         ([np.zeros((1, 26))], "1 arrays for 2 texts"),
         ([np.zeros((1, 26)), np.zeros((1, 7))], "text 1 was encoded in 7 dimensions, not 26"),
         ([np.zeros(26), np.zeros(26)], r"shape \(26,\), not \(n_tokens, dim\)"),
+        (
+            [np.zeros((1, 26)), [[1.0], [1.0, 2.0]]],
+            "cannot be used: token vectors are one array, not a ragged list",
+        ),
     ],
 )
 def test_wrong_output_is_an_error(output, message):
@@ -83,3 +91,17 @@ def test_the_objects_own_fingerprint_is_used():
 def test_anything_else_is_refused(spec):
     with pytest.raises(EncoderError, match="is no encoder: give a checkpoint's name"):
         load_encoder(spec)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "message"),
+    [(np.ones((1, 26)), "float32 array, not <f8"), (np.ones((1, 7), np.float32), "(1, 7)")],
+)
+def test_an_encoder_of_another_dtype_or_dim_than_it_says_is_refused_by_the_index(tmp_path, vectors, message):
+    encoder = SimpleNamespace(dim=26, fingerprint="wrong")
+    encoder.encode_query = encoder.encode_document = lambda texts: TokenVectors(vectors, np.ones(1, np.int64))
+    assert load_encoder(encoder) is encoder
+    with ColIndex.create(tmp_path / "index", encoder) as index:
+        with pytest.raises(ShapeError, match=re.escape(message)):
+            index.add(["a"])
+        assert len(index) == 0

@@ -1,4 +1,4 @@
-"""`colsearch bench` measures what it says, and its advice follows from the figures."""
+"""`colsearch bench`: the figures are right, and the advice follows from them."""
 
 from pathlib import Path
 
@@ -44,24 +44,24 @@ FINE = {
     "cpu_ms": {"p50": 1.0, "p95": 1.2},
     "stage_ms": {"score": 1.0},
     "recall": (0.97, 0.95, 0.99),
-    "promise": 0.98,
+    "promised": 0.98,
     "info": {"optimize_due": None},
 }
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "advised"),
     [
         ({"info": {"optimize_due": "no prefilter yet"}}, "no prefilter yet: run `colsearch optimize`"),
-        ({"promise": 0.995}, "below the promised 0.995"),
+        ({"promised": 0.995}, "below the promised 0.995"),
         ({"stage_ms": {"encode": 9.0, "score": 1.0}}, "encoding the query takes 90%"),
         ({"wall_ms": {"p50": 3.0, "p95": 3.1}}, "waits 2.0 ms without computing"),
         ({"wall_ms": {"p50": 1.0, "p95": 9.0}}, "five times slower"),
     ],
 )
-def test_each_weakness_has_its_advice_and_no_other(changed: dict[str, object], said: str) -> None:
+def test_each_weakness_has_its_advice_and_no_other(changed: dict[str, object], advised: str) -> None:
     [sentence] = advice(**{**FINE, **changed})  # type: ignore[arg-type]
-    assert said in sentence
+    assert advised in sentence
 
 
 def test_nothing_is_said_when_all_is_well() -> None:

@@ -1,4 +1,4 @@
-"""The script that makes the shipped projection runs, and finds the directions that it should."""
+"""The script that makes the shipped projection runs, and finds the principal directions."""
 
 import runpy
 import sys
@@ -18,7 +18,7 @@ def test_the_script_writes_a_projection_that_the_encoder_takes(tmp_path, monkeyp
     projection = load_projection(out)
     assert projection.matrix.shape == (384, 100)
     assert EmbeddedEncoder(projection).encode_query(["a query"]).vectors.shape == (4, 100)
-    # No other 100 directions keep more of the tokens it was made from.
+    # No other 100 directions keep more of the energy of the tokens that it was made from.
     states = token_states(*read_pairs(train_projection.PAIRS, 40))
     singular = np.linalg.svd(states, compute_uv=False)
     kept = np.square(states @ projection.matrix).sum()

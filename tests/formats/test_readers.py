@@ -1,4 +1,4 @@
-"""Readers on good files of every kind, and on what hostile or broken files hold."""
+"""Readers of good files of every format, and of broken and hostile ones."""
 
 import gzip
 import io
@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from colsearch.errors import DocumentError
-from colsearch.formats.documents import Skipped, read_documents, read_queries
+from colsearch.formats.documents import Skipped, read_documents
+from colsearch.formats.queries import read_queries
 from colsearch.formats.trec import read_qrels, read_run, write_run
 from colsearch.types import Document
 

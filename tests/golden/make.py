@@ -9,18 +9,17 @@ import shutil
 import sys
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
+import pytest
 
 from colsearch import ColIndex
-from colsearch.prefilter import fit
-from colsearch.scoring import cost
 from colsearch.types import F32
+from tests.support.prefilters import use_small_prefilters
 
 DIM, N_QUERIES, K = 16, 5, 10
 # A prefilter of a few kilobytes, fitted for documents that would be scanned otherwise.
-SMALL_FIT = {"N_PROBES": 256, "N_LANDMARKS": 48, "N_DIMS": 32}
+SMALL = {"n_probes": 256, "n_landmarks": 48, "n_dims": 32, "min_segment_tokens": 1000}
 METADATA: list[dict[str, Any]] = [
     {"year": 1999, "tags": ["a", "b"], "deep": {"er": 1.5}},
     {"year": None, "open": True},
@@ -68,8 +67,13 @@ def make(folder: Path) -> None:
     index_folder = folder / "index"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    with patch.multiple(fit, **SMALL_FIT), patch.object(cost, "CHEAP_SCAN_NS", 1.0), \
-            patch("colsearch.prefilter.maintenance._MIN_SEGMENT_TOKENS", 1000), ColIndex.create(index_folder, dim=DIM, n_threads=1) as index:  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        use_small_prefilters(patch, cheap_scan_ns=1.0, **SMALL)
+        make_index(index_folder, folder)
+
+
+def make_index(index_folder: Path, folder: Path) -> None:
+    with ColIndex.create(index_folder, dim=DIM, n_threads=1) as index:
         add(index, 0, 1200)
         add(index, 1200, 1220)
         add(index, 1220, 1230)

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from colsearch import ColIndex
-from colsearch.prefilter import maintenance
-from colsearch.scoring import cost
 from tests.golden import make
+from tests.support.prefilters import use_small_prefilters
 
 GOLDEN = Path(__file__).parent
 VERSIONS = sorted(folder.name for folder in GOLDEN.glob("v*"))
@@ -38,8 +37,7 @@ def test_opening_it_writes_nothing(golden: Path) -> None:
 
 def test_its_prefilter_is_used_or_made_anew(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = json.loads((golden / "expected.json").read_text(encoding="utf-8"))
-    monkeypatch.setattr(cost, "CHEAP_SCAN_NS", 1.0)
-    monkeypatch.setattr(maintenance, "_MIN_SEGMENT_TOKENS", 1000)
+    use_small_prefilters(monkeypatch, cheap_scan_ns=1.0, min_segment_tokens=1000)
     with ColIndex.open(golden / "index") as index:
         index.optimize()
         assert index.info()["prefilter"]

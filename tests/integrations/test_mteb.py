@@ -1,4 +1,4 @@
-"""MTEB's search protocol over a real index; MTEB itself under `make test-system`, which installs it."""
+"""MTEB's search protocol over a real index; `make test-system` installs MTEB and runs it too."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,15 +16,15 @@ QUERIES = {"q1": "fox", "q2": "blue"}
 
 
 class Words:
-    """One fixed random vector a word: enough for MaxSim to count shared words."""
+    """One fixed random vector per word, so that MaxSim counts shared words."""
 
     dim = 32
     fingerprint = "words"
 
     def encode_document(self, texts: Any) -> TokenVectors:
         words = [text.split() for text in texts]
-        vectors = [self._vector(word) for one in words for word in one]
-        return TokenVectors(np.array(vectors, np.float32), np.array([len(one) for one in words], np.int64))
+        vectors = [self._vector(word) for words_of_text in words for word in words_of_text]
+        return TokenVectors(np.array(vectors, np.float32), np.array([*map(len, words)], np.int64))
 
     encode_query = encode_document
 
@@ -34,7 +34,7 @@ class Words:
 
 
 class Rows(list):
-    """A list of rows that also gives columns by name, as `datasets.Dataset` does."""
+    """A list of rows whose columns can be read by name, as in `datasets.Dataset`."""
 
     def __getitem__(self, key: Any) -> Any:
         return [row[key] for row in self] if isinstance(key, str) else super().__getitem__(key)
@@ -49,7 +49,7 @@ def search(tmp_path: Path) -> ColIndexSearch:
     return ColIndexSearch(tmp_path, Words())
 
 
-def given(search: ColIndexSearch) -> ColIndexSearch:
+def indexed(search: ColIndexSearch) -> ColIndexSearch:
     search.index(
         rows(DOCUMENTS), task_metadata=SimpleNamespace(name="t"), hf_split="test", hf_subset="default"
     )
@@ -57,20 +57,20 @@ def given(search: ColIndexSearch) -> ColIndexSearch:
 
 
 def test_every_query_gets_its_documents_best_first_under_their_own_ids(search: ColIndexSearch) -> None:
-    found = given(search).search(rows(QUERIES), top_k=2)
-    assert [max(hits, key=hits.__getitem__) for hits in found.values()] == ["d1", "d2"]
-    assert all(len(hits) == 2 for hits in found.values())
+    run = indexed(search).search(rows(QUERIES), top_k=2)
+    assert [max(hits, key=hits.__getitem__) for hits in run.values()] == ["d1", "d2"]
+    assert all(len(hits) == 2 for hits in run.values())
 
 
 def test_reranking_scores_the_given_documents_alone(search: ColIndexSearch) -> None:
-    found = given(search).search(rows({"q1": "fox"}), top_k=5, top_ranked={"q1": ["d3", "d2"]})
-    assert found["q1"].keys() == {"d2", "d3"}
+    run = indexed(search).search(rows({"q1": "fox"}), top_k=5, top_ranked={"q1": ["d3", "d2"]})
+    assert run["q1"].keys() == {"d2", "d3"}
 
 
 def test_a_second_corpus_replaces_the_first(search: ColIndexSearch) -> None:
-    given(search)
-    found = given(search).search(rows({"q1": "fox"}), top_k=9)
-    assert found["q1"].keys() == DOCUMENTS.keys()
+    indexed(search)
+    run = indexed(search).search(rows({"q1": "fox"}), top_k=9)
+    assert run["q1"].keys() == DOCUMENTS.keys()
 
 
 def test_a_search_before_the_corpus_is_refused(search: ColIndexSearch) -> None:

@@ -7,18 +7,21 @@ import numpy as np
 import pytest
 
 from colsearch import ColIndex
-from colsearch.prefilter import fit
-from colsearch.scoring import cost
 from tests.support.clusters import DIM, cluster_documents, draw_kinds, draw_queries
+from tests.support.prefilters import use_small_prefilters
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A prefilter for thousands of tokens, fitted in a second."""
-    monkeypatch.setattr(cost, "CHEAP_SCAN_NS", 5e4)
-    monkeypatch.setattr("colsearch.prefilter.maintenance._MIN_SEGMENT_TOKENS", 1000)
-    for name, value in {"N_PROBES": 1024, "N_LANDMARKS": 256, "N_DIMS": 320}.items():
-        monkeypatch.setattr(fit, name, value)
+    use_small_prefilters(
+        monkeypatch,
+        cheap_scan_ns=5e4,
+        min_segment_tokens=1000,
+        n_probes=1024,
+        n_landmarks=256,
+        n_dims=320,
+    )
     yield
 
 
@@ -36,8 +39,7 @@ def test_documents_of_one_token_each_make_fewer_landmarks_and_are_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # 1,500 documents, but no more than 187 landmarks of their tokens.
-    monkeypatch.setattr(cost, "CHEAP_SCAN_NS", 5e3)
-    monkeypatch.setattr(fit, "N_LANDMARKS", 768)
+    use_small_prefilters(monkeypatch, cheap_scan_ns=5e3, n_landmarks=768)
     kinds = draw_kinds(3)
     with ColIndex.create(tmp_path / "index", dim=DIM) as index:
         index.add_vectors(cluster_documents(1_500, 4, kinds, n_tokens=(1, 2)))

@@ -9,11 +9,13 @@ import pytest
 
 import colsearch_kernels as kernels
 from colsearch.codec.rotated import RotatedCodec
-from colsearch.prefilter import calibration, fit
-from colsearch.prefilter.calibration import Z_STEPS, Calibration, RecallSimulation
+from colsearch.prefilter import simulation as simulation_module
+from colsearch.prefilter.calibration import Z_STEPS, Calibration
 from colsearch.prefilter.fit import fit_prefilter
 from colsearch.prefilter.model import LearnedPrefilter
-from colsearch.prefilter.sampling import token_span_queries
+from colsearch.prefilter.settings import PrefilterSettings
+from colsearch.prefilter.simulation import RecallSimulation
+from colsearch.prefilter.synthetic_queries import token_span_queries
 from colsearch.types import F32, I64
 from tests.support.clusters import DIM, cluster_documents, draw_kinds
 
@@ -30,11 +32,9 @@ def fitted() -> Fitted:
     codes = codec.codes(encoded.planes, encoded.widths, offsets)
     rng = np.random.default_rng(0)
     runs = token_span_queries(codes, codec, 500, rng)
-    with pytest.MonkeyPatch.context() as patch:
-        # Too few landmarks and dims to find everything at once.
-        for name, value in {"N_PROBES": 256, "N_LANDMARKS": 16, "N_DIMS": 16}.items():
-            patch.setattr(fit, name, value)
-        prefilter = fit_prefilter(codec, codes, np.concatenate(runs), runs, 2)
+    # Too few landmarks and dims to find everything at once.
+    settings = PrefilterSettings(n_probes=256, n_landmarks=16, n_dims=16)
+    prefilter = fit_prefilter(codec, codes, np.concatenate(runs), runs, 2, settings)
     return prefilter, codec, codes, token_span_queries(codes, codec, N_QUERIES, rng)
 
 
@@ -77,10 +77,10 @@ def walks(fitted: Fitted, n: int, k: int, z: float) -> Iterator[tuple[float, int
 @pytest.mark.parametrize("z", [0.0, 2.0, 4.0])
 def test_a_replay_meets_what_a_walk_meets(fitted: Fitted, z: float, monkeypatch: pytest.MonkeyPatch) -> None:
     # All documents are candidates, so that nothing has to be guessed.
-    monkeypatch.setattr(calibration, "_N_CANDIDATES", N_DOCS)
+    monkeypatch.setattr(simulation_module, "_N_CANDIDATES", N_DOCS)
     shares, n_scored = zip(*walks(fitted, N_DOCS, 10, z))
     simulation = simulated(fitted)
-    assert simulation.kept(z, 10, N_QUERIES) == pytest.approx(np.mean(shares), abs=0.005)
+    assert simulation.recall_at(z, 10, N_QUERIES) == pytest.approx(np.mean(shares), abs=0.005)
     step = list(Z_STEPS).index(z)
     assert simulation.n_scored(10, range(N_QUERIES))[:, step].tolist() == list(n_scored)
     assert walked_share(fitted, N_DOCS, 10, 0.0) < 0.9
@@ -88,7 +88,7 @@ def test_a_replay_meets_what_a_walk_meets(fitted: Fitted, z: float, monkeypatch:
 
 def test_what_lies_beyond_the_candidates_counts(fitted: Fitted, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_N_CANDIDATES", "_N_DEEP"):
-        monkeypatch.setattr(calibration, name, 1_000)
+        monkeypatch.setattr(simulation_module, name, 1_000)
     measured = simulated(fitted).recalls(10, range(N_QUERIES))[:, -1].mean()
     true = walked_share(fitted, 1_000, 10, 8.0)
     # Among themselves, the candidates hold all of the ten best.
@@ -100,9 +100,9 @@ def test_a_document_that_coarse_codes_pass_over_counts_once(
     fitted: Fitted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("_N_CANDIDATES", "_N_DEEP"):
-        monkeypatch.setattr(calibration, name, 1_500)
+        monkeypatch.setattr(simulation_module, name, 1_500)
     # All that is no candidate is looked at: nothing is guessed.
-    monkeypatch.setattr(calibration, "_N_PASSED_OVER", N_DOCS)
+    monkeypatch.setattr(simulation_module, "_N_MISSED_BY_COARSE", N_DOCS)
     measured = simulated(fitted).recalls(10, range(N_QUERIES))[:, -1].mean()
     assert measured == pytest.approx(walked_share(fitted, 1_500, 10, 8.0), abs=0.005)
 
@@ -110,7 +110,7 @@ def test_a_document_that_coarse_codes_pass_over_counts_once(
 def test_segments_make_no_difference_to_what_is_replayed(fitted: Fitted) -> None:
     whole, parts = simulated(fitted), simulated(fitted, 3)
     z = 2.0
-    assert parts.kept(z, 10, N_QUERIES) == pytest.approx(whole.kept(z, 10, N_QUERIES), abs=0.02)
+    assert parts.recall_at(z, 10, N_QUERIES) == pytest.approx(whole.recall_at(z, 10, N_QUERIES), abs=0.02)
 
 
 def test_calibration_picks_the_smallest_step_that_keeps_the_promise() -> None:
@@ -118,11 +118,15 @@ def test_calibration_picks_the_smallest_step_that_keeps_the_promise() -> None:
     recall = np.stack([np.linspace(0.9, 1.0, grid), np.linspace(0.5, 0.9, grid)]).astype(np.float32)
     calibration = Calibration.from_json(Calibration(recall).to_json())
     # Half of the misses that .98 allows.
-    assert calibration.z(0.98, 10) == pytest.approx(-1 + 0.25 * int(np.argmax(recall[0] >= 0.99)))
-    assert calibration.measured_z(0.98, 10) == pytest.approx(-1 + 0.25 * int(np.argmax(recall[0] >= 0.98)))
+    assert calibration.stop_deviations(0.98, 10) == pytest.approx(
+        -1 + 0.25 * int(np.argmax(recall[0] >= 0.99))
+    )
+    assert calibration.measured_deviations(0.98, 10) == pytest.approx(
+        -1 + 0.25 * int(np.argmax(recall[0] >= 0.98))
+    )
     # Without safety the largest step keeps .9, and nothing keeps more.
-    assert calibration.z(0.9, 50) == 8.0 and calibration.measured_z(0.91, 50) is None
-    assert calibration.z(0.91, 50) is None and calibration.z(0.99, 50) is None
+    assert calibration.stop_deviations(0.9, 50) == 8.0 and calibration.measured_deviations(0.91, 50) is None
+    assert calibration.stop_deviations(0.91, 50) is None and calibration.stop_deviations(0.99, 50) is None
     for bad in (None, [[1.0]], [[float("nan")] * grid] * 2):
         with pytest.raises((ValueError, TypeError)):
             Calibration.from_json(bad)
@@ -131,21 +135,21 @@ def test_calibration_picks_the_smallest_step_that_keeps_the_promise() -> None:
 def test_no_calibration_is_more_hopeful_than_real_queries_of_other_collections() -> None:
     perfect = Calibration(np.ones((2, 37), np.float32))
     # The tenth part is missed between z = 1 and 2, one in a hundred between 3 and 4; of 100 hits, sooner.
-    assert [perfect.z(recall, 10) for recall in (0.9, 0.95, 0.99)] == [1.5, 2.5, 3.75]
-    assert [perfect.z(recall, 100) for recall in (0.9, 0.95, 0.99)] == [1.25, 1.75, 3.0]
+    assert [perfect.stop_deviations(recall, 10) for recall in (0.9, 0.95, 0.99)] == [1.5, 2.5, 3.75]
+    assert [perfect.stop_deviations(recall, 100) for recall in (0.9, 0.95, 0.99)] == [1.25, 1.75, 3.0]
     # Nobody has asked enough real queries to say more: the largest.
-    assert perfect.z(0.99999, 10) == 8.0
+    assert perfect.stop_deviations(0.99999, 10) == 8.0
 
 
 def test_what_no_walk_meets_makes_none_longer() -> None:
     """One query of 128 whose ten best lie beyond all candidates."""
     others = np.minimum(np.linspace(0.9, 1.02, 37), 1).astype(np.float32)
     found = np.stack([others * np.float32(127 / 128)] * 2)
-    lost = Calibration(found).z(0.99, 10)
+    lost = Calibration(found).stop_deviations(0.99, 10)
     assert lost is not None and found[0, int((lost + 1) * 4)] >= found[0, -1] - 0.001
     assert lost < 7
     # With three, not even the longest walk keeps .99.
-    assert Calibration(found * np.float32(126 / 128)).z(0.99, 10) is None
+    assert Calibration(found * np.float32(126 / 128)).stop_deviations(0.99, 10) is None
 
 
 def test_what_is_read_is_let_go_of_piece_by_piece_and_pieces_change_nothing(
@@ -166,7 +170,7 @@ def test_what_is_read_is_let_go_of_piece_by_piece_and_pieces_change_nothing(
 
     for name in ("score_codes", "score_codes_batch"):
         monkeypatch.setattr(kernels, name, partial(read, getattr(kernels, name)))
-    monkeypatch.setattr(calibration, "_DOCS_AT_ONCE", 100)
+    monkeypatch.setattr(simulation_module, "_DOCS_PER_BLOCK", 100)
     simulation = RecallSimulation(prefilter, codec, queries, 2)
     document_codes = prefilter.document_codes(codes, np.arange(N_DOCS), 2)
     simulation.add(document_codes, codes, np.ones(N_DOCS, bool), release)

@@ -7,6 +7,5 @@ from colsearch.prefilter import fit
 
 
 def test_probes_are_taken_from_as_many_landmarks_as_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit, "N_PROBES", 4)
     nearest = [0, 0, 0, 1, 2, 2]
-    assert fit._spread(np.eye(3, dtype=np.float32)[nearest]).tolist() == [0, 3, 4, 1]
+    assert fit._spread(np.eye(3, dtype=np.float32)[nearest], 4).tolist() == [0, 3, 4, 1]

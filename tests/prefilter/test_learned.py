@@ -8,22 +8,22 @@ import numpy as np
 import pytest
 
 from colsearch import ColIndex
-from colsearch.prefilter import fit, maintenance, state
-from colsearch.prefilter.calibration import RecallSimulation
+from colsearch.prefilter import maintenance, state
 from colsearch.prefilter.model import LearnedPrefilter
+from colsearch.prefilter.simulation import RecallSimulation
+from colsearch.prefilter.synthetic_queries import synthetic_queries
 from colsearch.scoring import cost
 from colsearch.types import F32, I64
 from colsearch_kernels import Codes
 from tests.support.clusters import DIM, cluster_documents, draw_kinds, draw_queries
+from tests.support.prefilters import use_small_prefilters
 
 
 @pytest.fixture(scope="module", autouse=True)
 def small() -> Iterator[None]:
     """A prefilter for thousands of documents, with fewer probes and dims, fitted in a second."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cost, "CHEAP_SCAN_NS", 2e5)
-        for name, value in {"N_PROBES": 1024, "N_LANDMARKS": 256, "N_DIMS": 192}.items():
-            patch.setattr(fit, name, value)
+        use_small_prefilters(patch, cheap_scan_ns=2e5, n_probes=1024, n_landmarks=256, n_dims=192)
         yield
 
 
@@ -161,7 +161,10 @@ def test_recall_is_not_measured_on_pieces_of_documents(
     with ColIndex.create(tmp_path / "index", dim=DIM) as index:
         index.add_vectors(cluster_documents(3_000, 4, kinds))
         index.add_vectors(cluster_documents(3_000, 5, kinds))
-        asked += index._maintainer.made_up_queries(None, 1)
+        snapshot, settings = index._store.snapshot(), index._maintainer.settings
+        asked += synthetic_queries(
+            snapshot, index._scorer, index._encoder, settings, 300, seed=1, n_threads=1
+        )
         pieces = [index.search(query, k=1, exact=True)[0].score > 0.999 * (query**2).sum() for query in asked]
     assert len(asked) == 2 * 128 + 300 and np.mean(pieces) < 0.02
 

@@ -32,7 +32,7 @@ def decoded(codes: DocumentCodes, quantizer: Quantizer) -> np.ndarray:
         + named(codes.middle, quantizer.middle)
         + named(codes.fine[:, :end], quantizer.fine)
     )
-    return np.concatenate([first, named(codes.fine[:, end:], quantizer.others)], axis=1)
+    return np.concatenate([first, named(codes.fine[:, end:], quantizer.tail)], axis=1)
 
 
 def slices(codes: DocumentCodes, *bounds: int) -> list[DocumentCodes]:
@@ -58,7 +58,7 @@ def test_codes_name_the_nearest_centroids_and_then_those_of_what_is_left(vectors
     rounded = np.zeros((3000, n_coarse), np.float32)
     for centroids in (quantizer.coarse, quantizer.middle, quantizer.fine):
         rounded += nearest(vectors[:, :n_coarse] - rounded, centroids)
-    others = nearest(vectors[:, n_coarse:], quantizer.others)
+    others = nearest(vectors[:, n_coarse:], quantizer.tail)
     np.testing.assert_allclose(decoded(codes, quantizer), np.concatenate([rounded, others], 1), atol=1e-5)
 
 
@@ -104,7 +104,7 @@ def test_a_sample_says_how_good_documents_must_be(share: float) -> None:
     n_found = []
     for query in rng.standard_normal((30, N_DIMS), np.float32):
         query[0] += 4
-        rows, _ = index._found(query[: coarse_dims(N_DIMS)], 500, among)
+        rows, _ = index._coarse_search(query[: coarse_dims(N_DIMS)], 500, among)
         assert among is None or among[rows].all()
         n_found.append(len(rows))
         rows, _ = index.search(query, 500, among)

@@ -7,10 +7,8 @@ import pytest
 
 from colsearch import ColIndex
 from colsearch.errors import ConfigError, DocumentError
-from colsearch.ingest.validate import retrieved
-from colsearch.prefilter import fit
-from colsearch.scoring import cost
 from tests.support.clusters import DIM, cluster_documents, draw_kinds, draw_queries
+from tests.support.prefilters import use_small_prefilters
 
 N_DOCS = 2_000
 
@@ -18,10 +16,8 @@ N_DOCS = 2_000
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ColIndex]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cost, "CHEAP_SCAN_NS", 5e4)
         # A prefilter that misses much.
-        for name, value in {"N_PROBES": 64, "N_LANDMARKS": 8, "N_DIMS": 8}.items():
-            patch.setattr(fit, name, value)
+        use_small_prefilters(patch, cheap_scan_ns=5e4, n_probes=64, n_landmarks=8, n_dims=8)
         with ColIndex.create(tmp_path_factory.mktemp("candidates") / "index", dim=DIM) as index:
             documents = cluster_documents(N_DOCS, 1, draw_kinds(0))
             index.add_vectors(documents, ids=range(N_DOCS), metadata=({"odd": n % 2} for n in range(N_DOCS)))
@@ -62,6 +58,6 @@ def test_what_candidates_cannot_change_is_refused(index: ColIndex) -> None:
     with pytest.raises(ConfigError, match="scores every document"):
         index.search(query, exact=True, candidates=lambda *_: [1])
     with pytest.raises(ConfigError, match="orders by ranks"):
-        retrieved(lambda *_: [1], ["a text"], 10, exact=False, fused=True)
+        index.search(query, hybrid="rrf", candidates=lambda *_: [1])
     with pytest.raises(DocumentError, match="an id is"):
         index.search(query, candidates=lambda *_: [1.5])  # type: ignore[list-item]

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from colsearch import ColIndex
-from colsearch.query.engine import Request
 from tests.support import world
 from tests.support.children import run_in_child
 
@@ -69,14 +68,13 @@ def test_a_reader_keeps_its_snapshot_while_all_files_are_replaced(many):
     path, state = many
     with ColIndex.open(path) as index, ColIndex.open(path, read_only=True, n_threads=1) as reader:
         snapshot = reader._store.snapshot()
-        request = Request(N_DOCS, None, 1.0, 1)
-        [before] = reader._engine.search(snapshot, [world.QUERY], request)
+        [before] = reader._engine.rank(snapshot, [world.QUERY], N_DOCS, recall=1)
         held = {live_segment.segment.file.path for live_segment in snapshot.segments}
         index.delete(list(state)[:100])
         index.compact()
         index.delete(list(state)[100:200], purge=True)
         assert not any(file.exists() for file in held)
-        [after] = reader._engine.search(snapshot, [world.QUERY], request)
+        [after] = reader._engine.rank(snapshot, [world.QUERY], N_DOCS, recall=1)
         assert after.ranking.doc_nos.tolist() == before.ranking.doc_nos.tolist()
         assert after.ranking.scores.tobytes() == before.ranking.scores.tobytes()
         for document in snapshot.documents(after.ranking.doc_nos):

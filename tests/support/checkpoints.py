@@ -1,4 +1,4 @@
-"""Tiny random checkpoints in the three formats, as their own tools write them, and a loader of our own."""
+"""Tiny random checkpoints in the three formats, as their own tools write them, and an independent loader."""
 
 import json
 import string
@@ -37,7 +37,7 @@ WORDS = [
 
 
 def write_backbone(folder: Path, *, seed: int = 0, architecture: str = "BertModel") -> BertModel:
-    """config.json, model.safetensors and a tokenizer; the weights are random but fixed by the seed."""
+    """Write config.json, model.safetensors and a tokenizer; the seed fixes the random weights."""
     torch.manual_seed(seed)
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer()
@@ -59,7 +59,7 @@ def write_backbone(folder: Path, *, seed: int = 0, architecture: str = "BertMode
 
 
 def write_stanford(folder: Path) -> Path:
-    """As `colbert` saves: one safetensors of BERT and `linear.weight`, and artifact.metadata."""
+    """Write what `colbert` saves: BERT and `linear.weight` in one safetensors, and artifact.metadata."""
     model = write_backbone(folder, architecture="HF_ColBERT")
     weights = {f"bert.{name}": tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file({**weights, "linear.weight": random_matrix(1)}, folder / "model.safetensors", {"format": "pt"})
@@ -76,7 +76,7 @@ def write_stanford(folder: Path) -> Path:
 
 
 def write_pylate(folder: Path) -> Path:
-    """As PyLate 1 saves: modules.json with Transformer and pylate's Dense, prefixes in the settings."""
+    """Write what PyLate 1 saves: modules.json with Transformer and Dense, and prefixes in the settings."""
     write_backbone(folder, seed=2)
     dense = folder / "1_Dense"
     dense.mkdir()
@@ -107,7 +107,7 @@ def write_pylate(folder: Path) -> Path:
 
 
 def write_native(folder: Path) -> Path:
-    """By MultiVectorEncoder.save itself: text prompts, no expansion, no skiplist."""
+    """Write by MultiVectorEncoder.save: prompts that are text, no expansion, no skiplist."""
     from sentence_transformers import MultiVectorEncoder
     from sentence_transformers.base.modules import Normalize, Transformer
     from sentence_transformers.base.modules.dense import Dense
@@ -137,7 +137,7 @@ def random_matrix(seed: int) -> torch.Tensor:
 
 
 def encode_plainly(folder: Path, text: str, *, query: bool) -> NDArray[np.float32]:
-    """The independent loader: plain transformers and safetensors, one text, no padding but expansion."""
+    """Vectors of one text by plain transformers and safetensors; only expansion pads it."""
     stanford, native = (folder / "artifact.metadata").exists(), (folder / "2_MultiVectorMask").exists()
     weights = load_file(folder / "model.safetensors")
     model = BertModel(BertConfig.from_json_file(folder / "config.json"), add_pooling_layer=False).eval()
@@ -159,8 +159,8 @@ def encode_plainly(folder: Path, text: str, *, query: bool) -> NDArray[np.float3
     with torch.inference_mode():
         states = model(torch.tensor([ids]), attention_mask=attended).last_hidden_state[0]
         vectors = torch.nn.functional.normalize(states @ linear.T, dim=-1)
-    mute = set() if native or query else set(tokenizer.convert_tokens_to_ids(list(string.punctuation)))
-    return vectors[[number not in mute or number == tokenizer.unk_token_id for number in ids]].numpy()
+    skipped = set() if native or query else set(tokenizer.convert_tokens_to_ids(list(string.punctuation)))
+    return vectors[[token not in skipped or token == tokenizer.unk_token_id for token in ids]].numpy()
 
 
 def _tokenizer() -> BertTokenizerFast:

@@ -50,9 +50,9 @@ def score(id: str | int, version: int) -> float:
 
 @cache
 def _codec() -> Any:
-    from colsearch.config import IndexConfig
+    from colsearch.codec.rotated import RotatedCodec
 
-    return IndexConfig(DIM).codec()
+    return RotatedCodec(DIM)
 
 
 def put(index: ColIndex, documents: State, *, replace: bool = False) -> None:

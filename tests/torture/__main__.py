@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.children import run_in_child
+from tests.support.memory import MEMORY_FOLDER
+from tests.support.stages import prepare_stages
 from tests.torture import test_damage, test_disk_errors, test_fuzz, test_kill, test_power_loss, test_stateful
-from tests.torture.conftest import MEMORY
 from tests.torture.fuzz import fuzz, targets
 from tests.torture.processes import contend
 from tests.torture.soak import soak
+from tests.torture.subject import Subject
 
 # Counts by name, and what went wrong.
 Result = tuple[Mapping[str, float], list[str]]
@@ -46,7 +48,7 @@ class Part:
 
 
 def kill(folder: Path, unit: int) -> Result:
-    stages = test_kill.prepare_stages(folder)
+    stages = prepare_stages(folder)
     return {"kill points": test_kill.sweep(folder, *stages[unit])}, []
 
 
@@ -57,14 +59,14 @@ def power_loss(folder: Path, unit: int) -> Result:
 
 
 def disk_errors(folder: Path, unit: int) -> Result:
-    stages = test_kill.prepare_stages(folder)
+    stages = prepare_stages(folder)
     stage, fault = divmod(unit, len(test_disk_errors.FAULTS))
     return test_disk_errors.sweep(folder, stages[stage], test_disk_errors.FAULTS[fault], every=2), []
 
 
 def damage(folder: Path, unit: int) -> Result:
     numbers = range(10_000 + 500 * unit, 10_000 + 500 * (unit + 1))
-    ends, wrong = test_damage.run_cases(numbers, test_damage.Subject(folder), folder)
+    ends, wrong = test_damage.run_cases(numbers, Subject(folder), folder)
     return {"cases": sum(ends.values()), **ends}, wrong
 
 
@@ -128,7 +130,9 @@ def main() -> int:
 
 
 def _run(part: Part, unit: int, log: Path) -> None:
-    folder = Path(tempfile.mkdtemp(prefix="colsearch-torture-", dir=MEMORY if MEMORY.is_dir() else None))
+    folder = Path(
+        tempfile.mkdtemp(prefix="colsearch-torture-", dir=MEMORY_FOLDER if MEMORY_FOLDER.is_dir() else None)
+    )
     start = time.monotonic()
     try:
         outcome = run_in_child(lambda: part.run(folder, unit), seconds=7200)

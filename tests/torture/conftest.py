@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-MEMORY = Path("/dev/shm")
+from tests.support.memory import MEMORY_FOLDER
 
 
 @pytest.fixture(scope="module")
 def memory() -> Iterator[Path]:
     """A folder of its own for one test file."""
-    folder = Path(tempfile.mkdtemp(prefix="colsearch-torture-", dir=MEMORY if MEMORY.is_dir() else None))
+    folder = Path(
+        tempfile.mkdtemp(prefix="colsearch-torture-", dir=MEMORY_FOLDER if MEMORY_FOLDER.is_dir() else None)
+    )
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -4,10 +4,8 @@ import mmap
 import os
 import resource
 import shutil
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -19,51 +17,13 @@ from colsearch.errors import ColsearchError, UnknownIdError
 from colsearch.store.check import check_folder
 from tests.support import world
 from tests.support.children import run_in_child
+from tests.support.memory import address_space_bytes
 from tests.torture import damage
-from tests.torture.damage import SQLITE, Damage, Files
+from tests.torture.damage import SQLITE, Damage
+from tests.torture.subject import MORE_MEMORY_BYTES, Subject, rows_of
 
 BATCH = 50
 SECONDS = 120.0
-MORE_MEMORY_BYTES = 1 << 30
-
-
-class Subject:
-    """The index that is damaged: its files now and at an earlier moment, and what each holds."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        path = folder / "whole"
-        state = world.build_base(path)
-        earlier = damage.read_files(path), state
-        with ColIndex.open(path, n_threads=1) as index:
-            for step in world.STEPS[:4]:
-                step.run(index)
-                state = step.model(state)
-                if step.name == "delete":
-                    earlier = damage.read_files(path), state
-        with ColIndex.open(path, n_threads=1) as index:
-            segments = index._store.snapshot().segments
-            assert len(segments) >= 3 and any(segment.live is not None for segment in segments)
-        self.files: Files = damage.read_files(path)
-        self.state = state
-        self.stale, self.stale_state = earlier
-        self.rows = rows_of(path / SQLITE)
-        assert any(name.endswith(".pre") for name in self.files)
-
-
-def rows_of(path: Path) -> dict[str, list[Any]] | None:
-    """All that the SQLite file says, the words of the text index included; None if it cannot be read."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        try:
-            connection.execute("CREATE VIRTUAL TABLE temp.words USING fts5vocab (main, texts, instance)")
-            names = ["words", "sqlite_master"] + [
-                name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-            ]
-            # A text index may hold the same words in other pages.
-            names = [name for name in names if name not in {"texts", "texts_data", "texts_idx"}]
-            return {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in names}
-        except (sqlite3.Error, UnicodeDecodeError):
-            return None
 
 
 def wrong_answers(path: Path, states: list[world.State]) -> list[str]:
@@ -168,7 +128,7 @@ def verdict(case: Damage, path: Path, subject: Subject) -> tuple[str, list[str]]
 
 def batch(numbers: Iterable[int], subject: Subject, folder: Path, progress: mmap.mmap) -> dict[str, Any]:
     """Cases one after the other: how many ended how, and all that went wrong."""
-    limit = _address_space_bytes() + MORE_MEMORY_BYTES
+    limit = address_space_bytes() + MORE_MEMORY_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     ends: Counter[str] = Counter()
     wrong = []
@@ -205,10 +165,6 @@ def run_cases(numbers: range, subject: Subject, folder: Path) -> tuple[Counter[s
         # What came before it in the batch is done again: a count must not be lost.
         todo.remove(number)
     return ends, wrong
-
-
-def _address_space_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.fixture(scope="module")

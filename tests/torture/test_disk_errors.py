@@ -17,7 +17,7 @@ from colsearch import ColIndex
 from colsearch.errors import ColsearchError, StorageError
 from tests.support import ptrace, world
 from tests.support.children import run_in_child
-from tests.torture.test_kill import Stage, prepare_stages
+from tests.support.stages import Stage, prepare_stages
 
 pytestmark = pytest.mark.skipif(not ptrace.supported(), reason="needs ptrace on x86-64 Linux")
 

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 
 from colsearch import ColIndex
-from colsearch.codec.encoded import EncodedTokens
-from colsearch.prefilter import fit
-from colsearch.query.engine import QueryResult, Request
+from colsearch.codec.rotated import EncodedTokens
+from colsearch.query.engine import QueryResult
 from colsearch.types import F32, Hits
 from tests.support.children import run_in_child
 from tests.support.clusters import cluster_documents, draw_kinds, draw_queries
-from tests.torture.test_damage import _address_space_bytes
+from tests.support.memory import address_space_bytes
+from tests.support.prefilters import use_small_prefilters
 
 # 200,000 tokens: as few as a prefilter is fitted for without being told to.
 DIM, N_DOCS, N_LATER = 128, 4_000, 30
@@ -34,8 +34,7 @@ Answers = list[list[Any]]
 def small() -> Iterator[None]:
     """Prefilters with fewer probes and dims, which are fitted in a second or two."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"N_PROBES": 1024, "N_LANDMARKS": 256, "N_DIMS": 192}.items():
-            patch.setattr(fit, name, value)
+        use_small_prefilters(patch, n_probes=1024, n_landmarks=256, n_dims=192)
         yield
 
 
@@ -173,7 +172,7 @@ def test_a_forked_child_may_write_and_its_parent_sees_it(copied):
 
 
 def searched(index: ColIndex, snapshot: Any, recall: float) -> list[list[Any]]:
-    found: list[QueryResult] = index._engine.search(snapshot, QUERIES, Request(10, None, recall, 2))
+    found: list[QueryResult] = index._engine.rank(snapshot, QUERIES, 10, recall=recall)
     return [[one.ranking.doc_nos.tolist(), one.ranking.scores.tobytes().hex()] for one in found]
 
 
@@ -334,7 +333,7 @@ def test_a_k_beyond_all_documents_gives_all_of_them_soon(fitted, k):
         def use() -> float:
             start = time.process_time()
             _, hard = resource.getrlimit(resource.RLIMIT_AS)
-            resource.setrlimit(resource.RLIMIT_AS, (_address_space_bytes() + (512 << 20), hard))
+            resource.setrlimit(resource.RLIMIT_AS, (address_space_bytes() + (512 << 20), hard))
             found = index.search(QUERIES[0], k=k)
             assert [(hit.id, hit.score) for hit in found] == [(hit.id, hit.score) for hit in best]
             assert len(index.search(QUERIES[0], k=k, group_by="owner")) == len(best)

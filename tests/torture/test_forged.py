@@ -17,15 +17,23 @@ from colsearch.store.check import check_folder
 from colsearch.store.container import Container
 from colsearch.store.repair import repair_folder
 from colsearch.store.segment import Segment
-from tests.prefilter.test_learned import cluster_documents, draw_kinds, draw_queries, small
 from tests.support import world
 from tests.support.children import run_in_child
+from tests.support.clusters import cluster_documents, draw_kinds, draw_queries
+from tests.support.memory import address_space_bytes
+from tests.support.prefilters import use_small_prefilters
 from tests.torture import forge
 from tests.torture.forge import Arrays
-from tests.torture.test_damage import MORE_MEMORY_BYTES, Subject, _address_space_bytes
+from tests.torture.subject import MORE_MEMORY_BYTES, Subject
 
 BATCH = 20
-__all__ = ["small"]  # a fixture of the prefilter's tests, for all of this file
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        use_small_prefilters(patch, cheap_scan_ns=2e5, n_probes=1024, n_landmarks=256, n_dims=192)
+        yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,7 +363,7 @@ def run_all(
     wrong: list[str] = []
 
     def work(cases: list[Forgery]) -> list[str]:
-        limit = _address_space_bytes() + MORE_MEMORY_BYTES
+        limit = address_space_bytes() + MORE_MEMORY_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         return [c for case in cases for c in complaints(whole, whole.parent / "forged", case, query, scores)]
 

@@ -22,14 +22,15 @@ import pytest
 from colsearch import ColIndex
 from colsearch.encoders.checkpoint import check_checkpoint
 from colsearch.errors import ColsearchError, DocumentError, EncoderError, ShapeError
-from colsearch.formats.documents import Skipped, read_documents, read_queries
+from colsearch.formats.documents import Skipped, read_documents
+from colsearch.formats.queries import read_queries
 from colsearch.formats.trec import read_qrels, read_run
 from colsearch.store.check import check_folder
 from colsearch.store.repair import repair_folder
 from tests.support import world
 from tests.support.checkpoints import write_pylate
 from tests.support.children import run_in_child
-from tests.torture.test_damage import _address_space_bytes
+from tests.support.memory import address_space_bytes
 
 # Of the clock, against hangs, on a machine that may be busy; and of the processor, for every single call.
 SECONDS, CPU_SECONDS = 60, 1.0
@@ -82,7 +83,7 @@ def small_child(function: Callable[[], object]) -> None:
     """Run in a process that may take half a GiB more memory than what it was forked with."""
 
     def limited() -> None:
-        limit = _address_space_bytes() + MORE_MEMORY_BYTES
+        limit = address_space_bytes() + MORE_MEMORY_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         function()
 

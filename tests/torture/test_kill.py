@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,32 +11,9 @@ from colsearch import ColIndex
 from colsearch.errors import IndexNotFoundError
 from tests.support import ptrace, world
 from tests.support.children import run_in_child
-
-# A folder as it is before a step, the step, and what the folder holds.
-Stage = tuple[Path, world.Step, world.State]
+from tests.support.stages import Stage, killed_at, prepare_stages
 
 pytestmark = pytest.mark.skipif(not ptrace.supported(), reason="needs ptrace on x86-64 Linux")
-
-
-def killed_at(work: Callable[[], None], number: int, *, torn: bool = False) -> bool:
-    """Run `work` in a child and kill it before its number-th mutating call, or in the middle of that write.
-
-    Returns: False if the child ended before that.
-    """
-    seen = -1
-
-    def watch(call: ptrace.Call) -> ptrace.Answer:
-        nonlocal seen
-        seen += 1
-        if seen < number:
-            return None
-        if torn and call.name in ptrace.WRITES and call.args[2] > 1:
-            return ptrace.Shorten(call.args[2] // 2, kill=True)
-        return ptrace.KILL
-
-    status = ptrace.trace(work, watch)
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the child failed before it was killed"
-    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
 
 
 def sweep(scratch: Path, before: Path, step: world.Step, state: world.State, *, every: int = 1) -> int:
@@ -75,20 +50,6 @@ def _state_is_one_of(path: Path, states: list[world.State]) -> int:
 @pytest.fixture(scope="module")
 def stages(memory: Path) -> list[Stage]:
     return prepare_stages(memory)
-
-
-def prepare_stages(folder: Path) -> list[Stage]:
-    live = folder / "live"
-    state = world.build_base(live)
-    stages = []
-    for number, step in enumerate(world.STEPS):
-        shutil.copytree(live, folder / f"{number}")
-        stages.append((folder / f"{number}", step, state))
-        with ColIndex.open(live, n_threads=1) as index:
-            step.run(index)
-        state = step.model(state)
-        world.assert_one_of(live, [state])
-    return stages
 
 
 def test_a_kill_at_any_call_loses_nothing_acknowledged_and_shows_nothing_half_done(scratch, stages):

@@ -13,7 +13,7 @@ from colsearch import ColIndex
 from colsearch.errors import ColsearchError, StorageError
 from tests.support import world
 from tests.support.children import run_in_child
-from tests.torture.test_damage import _address_space_bytes
+from tests.support.memory import address_space_bytes
 
 N_DOCS = 150
 # Up to where everything fits: 150 documents of 2,000 tokens are 19 MB as floats.
@@ -39,7 +39,7 @@ CALLS: dict[str, Callable[[ColIndex], object]] = {
 def _take_free_memory() -> list[bytearray]:
     """Blocks that fill the memory which the process holds and does not use; a merge could do with that."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (_address_space_bytes(), hard))
+    resource.setrlimit(resource.RLIMIT_AS, (address_space_bytes(), hard))
     taken: list[bytearray] = []
     for n_bytes in BLOCK_BYTES:
         with suppress(MemoryError):
@@ -60,7 +60,7 @@ def test_too_little_memory_is_a_typed_error_and_the_next_call_works(scratch, nam
             index.search(world.QUERY)
             soft, hard = resource.getrlimit(resource.RLIMIT_AS)
             taken = _take_free_memory()
-            resource.setrlimit(resource.RLIMIT_AS, (_address_space_bytes() + room_bytes, hard))
+            resource.setrlimit(resource.RLIMIT_AS, (address_space_bytes() + room_bytes, hard))
             try:
                 CALLS[name](index)
                 end = "done"

@@ -16,7 +16,7 @@ from tests.support import world
 from tests.support.children import run_in_child
 from tests.torture import damage
 from tests.torture.damage import SQLITE, Damage
-from tests.torture.test_damage import Subject
+from tests.torture.subject import Subject
 
 
 @pytest.fixture(scope="module")

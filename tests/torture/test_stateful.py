@@ -12,11 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from colsearch import ColIndex
 from colsearch.errors import DuplicateIdError, UnknownIdError
-from colsearch.query.engine import Request
 from colsearch.store.snapshot import Snapshot
 from tests.support import ptrace, world
-from tests.torture.conftest import MEMORY
-from tests.torture.test_kill import killed_at
+from tests.support.memory import MEMORY_FOLDER
+from tests.support.stages import killed_at
 
 IDS: list[str | int] = ["a", "b", "c", 1, "1", 2, "long " * 20, "é😀"]
 ids = st.lists(st.sampled_from(IDS), min_size=1, max_size=4, unique=True)
@@ -28,7 +27,7 @@ class IndexAgainstADict(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="colsearch-stateful-", dir=MEMORY))
+        self.folder = Path(tempfile.mkdtemp(prefix="colsearch-stateful-", dir=MEMORY_FOLDER))
         self.path = self.folder / "index"
         self.state: world.State = {}
         self.held: list[tuple[ColIndex, Snapshot, world.State]] = []
@@ -112,8 +111,7 @@ class IndexAgainstADict(RuleBasedStateMachine):
         """Whatever was written since, a snapshot shows what it showed."""
         for reader, snapshot, state in self.held:
             assert list(snapshot.ids()) == list(state)
-            request = Request(len(state) + 1, None, 1.0, 1)
-            [found] = reader._engine.search(snapshot, [world.QUERY], request)
+            [found] = reader._engine.rank(snapshot, [world.QUERY], len(state) + 1, recall=1)
             for document, score in zip(snapshot.documents(found.ranking.doc_nos), found.ranking.scores):
                 assert abs(score - world.score(document.id, state[document.id])) < 1e-3
             assert len(found.ranking.doc_nos) == len(state)

@@ -1,1 +1,1 @@
-"""One file an engine: `create`, and a `Store` that opens what is there, adds and searches."""
+"""One file per engine, with `create` and a `Store` that opens an existing index, adds and searches."""

@@ -1,4 +1,4 @@
-"""colsearch: an add that returned is committed."""
+"""colsearch: an add is committed when it returns."""
 
 from pathlib import Path
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 from benchmarks.durability.documents import N_TOKENS
 from colsearch import ColIndex
 
-# Of a document that is searched for with its own vectors.
+# The score of a document for its own vectors.
 FULL_SCORE = float(N_TOKENS)
 
 
 def create(folder: Path, documents: list[Any]) -> None:
-    """An index of these documents, their numbers as ids."""
+    """Create an index of these documents, with their numbers as ids."""
     with ColIndex.create(folder, dim=documents[0].shape[1], n_threads=1) as index:
         index.add_vectors(documents, ids=range(len(documents)))
 

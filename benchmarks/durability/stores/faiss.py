@@ -1,6 +1,7 @@
-"""FAISS: `write_index` onto the file that is there, as its documentation saves an index, or a rename over it.
+"""FAISS: `write_index` onto the existing file, as its documentation saves an index, or a rename over it.
 
-One vector a document, the tokens' mean: FAISS has no multi-vector documents, and what is tried here is its file.
+A document is one vector, the mean of its tokens, because FAISS has no multi-vector documents. The test is
+about FAISS's file.
 """
 
 from pathlib import Path
@@ -10,12 +11,12 @@ import faiss
 import numpy as np
 
 FILE_NAME = "index.faiss"
-# Of a document that is searched for with its own vectors.
+# The score of a document for its own vectors.
 FULL_SCORE = 1.0
 
 
 def create(folder: Path, documents: list[Any]) -> None:
-    """An index of these documents, their numbers as ids."""
+    """Create an index of these documents, with their numbers as ids."""
     folder.mkdir(parents=True)
     index = faiss.IndexIDMap2(faiss.IndexFlatIP(documents[0].shape[1]))
     index.add_with_ids(np.concatenate([_mean(document) for document in documents]), np.arange(len(documents)))

@@ -8,12 +8,12 @@ from fast_plaid import search
 
 from benchmarks.durability.documents import N_TOKENS
 
-# Of a document that is searched for with its own vectors.
+# The score of a document for its own vectors.
 FULL_SCORE = float(N_TOKENS)
 
 
 def create(folder: Path, documents: list[Any]) -> None:
-    """An index of these documents, in their order."""
+    """Create an index of these documents, in their order."""
     torch.set_num_threads(1)
     folder.mkdir(parents=True)
     index = search.FastPlaid(index=str(folder), device="cpu")
@@ -30,7 +30,7 @@ class Store:
         self.index.update(documents_embeddings=[torch.from_numpy(document)])
 
     def search(self, query: Any, k: int) -> tuple[list[int], list[float]]:
-        # Probing widely, so that what is not found is not there.
+        # Probe so many lists that a document that is not found is not in the index.
         knobs = {"n_ivf_probe": 64, "n_full_scores": 4096}
         [hits] = self.index.search(torch.from_numpy(query)[None], top_k=k, show_progress=False, **knobs)
         return [document for document, _ in hits], [score for _, score in hits]

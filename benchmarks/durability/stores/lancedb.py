@@ -1,4 +1,4 @@
-"""LanceDB: `table.add`, each call of which commits a version."""
+"""LanceDB: `table.add`; each call commits a version."""
 
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,12 @@ import pyarrow as pa
 
 from benchmarks.durability.documents import N_TOKENS
 
-# Of a document that is searched for with its own vectors.
+# The score of a document for its own vectors.
 FULL_SCORE = float(N_TOKENS)
 
 
 def create(folder: Path, documents: list[Any]) -> None:
-    """A table of these documents, their numbers as ids, scanned in full: it has no index to go stale."""
+    """Create a table of these documents, with their numbers as ids. It has no index, so searches scan it."""
     rows = _rows(range(len(documents)), documents)
     lancedb.connect(str(folder)).create_table("docs", rows, schema=rows.schema)
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import colsearch_kernels as kernels
-from colsearch.codec.rotated import RotatedCodec
-from colsearch.prefilter import sampling
-from colsearch.prefilter.sampling import paraphrase_queries, token_span_queries
+from colsearch.codec.rotated import EncodedTokens, RotatedCodec
+from colsearch.prefilter import synthetic_queries
+from colsearch.prefilter.synthetic_queries import paraphrase_queries, token_span_queries
 from colsearch.types import F32
 from tests.support.clusters import DIM, cluster_documents, draw_kinds
 
@@ -21,7 +21,7 @@ def encoded(documents: list[F32]) -> kernels.Codes:
 
 def decoded(codes: kernels.Codes) -> list[F32]:
     """Each document's tokens, as its codes have them."""
-    tokens = CODEC.decode(sampling.EncodedTokens(codes.planes, codes.widths))
+    tokens = CODEC.decode(EncodedTokens(codes.planes, codes.widths))
     return np.split(tokens, codes.offsets[1:-1])
 
 
@@ -50,7 +50,7 @@ def test_each_token_gives_way_to_the_nearest_of_another_document() -> None:
 
 
 def test_no_more_documents_are_looked_at_than_are_meant_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "_N_WORDING", 7)
+    monkeypatch.setattr(synthetic_queries, "_N_PARAPHRASING_DOCS", 7)
     codes = encoded(cluster_documents(300, 1, draw_kinds(0)))
     owners = {token.tobytes(): i for i, document in enumerate(decoded(codes)) for token in document}
     reworded = paraphrase_queries(codes, CODEC, 50, np.random.default_rng(3), 1)

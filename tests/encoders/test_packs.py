@@ -1,6 +1,6 @@
-"""Texts in packs of a bounded number of tokens."""
+"""Packs of texts have a bounded number of tokens."""
 
-from colsearch.encoders.packing import packs
+from colsearch.encoders.embedded import packs
 
 
 def test_packs_hold_every_text_with_tokens_once_within_the_budget():
