@@ -10,13 +10,19 @@ from colsearch.errors import ConfigError, DamagedError, VectorError
 from colsearch.types import F32, I64, U8
 from colsearch_kernels.errors import KernelInputError
 from colsearch_kernels.layout import quantize
-from colsearch_kernels.layout.codes import MAX_PADDED_DIM, PLANE_BITS, Codes, QuantizedQuery, padded_dim
+from colsearch_kernels.layout.codes import (
+    FIRST_BAD_WIDTH_BITS,
+    MAX_PADDED_DIM,
+    PLANE_BITS,
+    Codes,
+    QuantizedQuery,
+    padded_dim,
+)
 
 DEFAULT_SEED = 20260
 # float16 holds widths from 2**-14 (below, digits are lost) to 65504; a width is 3 to 8 times the root mean
 # square of a token's coordinates, so norms from about .001 to 50,000 fit at the usual dims.
 _SMALLEST_WIDTH_BITS = 0x0400
-_INFINITE_BITS = 0x7C00
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,7 @@ class RotatedCodec:
         planes, widths = quantize.encode(vectors, self.planes, self.seed)
         for width in widths:
             # A row that cannot be coded shows in its width, which is cheaper than looking at the vectors.
-            bad = np.flatnonzero((width < _SMALLEST_WIDTH_BITS) | (width >= _INFINITE_BITS))
+            bad = np.flatnonzero((width < _SMALLEST_WIDTH_BITS) | (width >= FIRST_BAD_WIDTH_BITS))
             if len(bad):
                 raise _row_error(vectors, int(bad[0]))
         return EncodedTokens(planes, widths)

@@ -11,6 +11,7 @@ from colsearch.codec.encoded import EncodedTokens
 from colsearch.codec.rotated import RotatedCodec
 from colsearch.types import F32, I64
 from colsearch_kernels import Codes
+from colsearch_kernels.layout.ragged import indices_of_ranges
 
 # Tokens of a query made of document tokens, and words of one made of a text.
 _RUN_TOKENS = (4, 24)
@@ -24,7 +25,7 @@ def gather(codes: Codes, ordinals: I64) -> Codes:
     starts, stops = codes.offsets[ordinals], codes.offsets[ordinals + 1]
     lengths = stops - starts
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    rows = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
+    rows = indices_of_ranges(starts, lengths)
     return Codes(
         codes.dim,
         codes.plane_bits,

@@ -88,7 +88,15 @@ class CandidateIndex:
     ) -> kernels.Followed:
         """Score candidates on the first plane, in their order, until the next is out of reach of the k best."""
         return self._follow(
-            query, rows, estimates, 1, k=k, z=z, others=others, n_threads=n_threads, profile=profile
+            query,
+            rows,
+            estimates,
+            1,
+            k=k,
+            stop_deviations=z,
+            competing_scores=others,
+            n_threads=n_threads,
+            profile=profile,
         )
 
     def refine(
@@ -108,8 +116,8 @@ class CandidateIndex:
         best = kernels.best_first(scores)
         rows = rows[best]
         refined = self._follow(
-            query, rows, scores[best], None, k=k, z=_REFINED_DEVIATIONS, others=None,
-            first_look=k + _REFINED_MORE, n_threads=n_threads, profile=profile,
+            query, rows, scores[best], None, k=k, stop_deviations=_REFINED_DEVIATIONS, competing_scores=None,
+            first_check=k + _REFINED_MORE, n_threads=n_threads, profile=profile,
         ).scores  # fmt: skip
         return Ranking.best(self._doc_nos[rows[: len(refined)]], refined, k)
 
@@ -125,10 +133,12 @@ class CandidateIndex:
         **rule: Any,
     ) -> kernels.Followed:
         scorer = kernels.ScatteredScorer(query, self._documents, n_planes=n_planes)
-        followed = scorer.follow(
-            rows, estimates, ready=self._verified[n_planes],
-            make_ready=lambda some: self._verify(some, n_planes), n_threads=n_threads, **rule,
-        )  # fmt: skip
+        following = scorer.start_following(
+            rows, estimates, verified=self._verified[n_planes], n_threads=n_threads, **rule
+        )
+        while (unverified := following.advance()) is not None:
+            self._verify(unverified, n_planes)
+        followed = following.result
         self._count(rows[: len(followed.scores)], n_planes, profile)
         return followed
 
@@ -139,7 +149,7 @@ class CandidateIndex:
         profile.bytes_read += n_tokens * sum(p.shape[1] + 2 for p in self._segments[0].planes[:n_planes])
 
     def _verify(self, rows: I64, n_planes: int | None) -> None:
-        """Check the codes of documents against their checksums; `follow` asks before it reads them."""
+        """Verify the codes of documents against their checksums, before `_follow` reads them."""
         for start, segment in zip(self._starts, self._segments):
             segment.verify(rows[(rows >= start) & (rows < start + segment.n_docs)] - start, n_planes)
         self._verified[n_planes][rows] = 1

@@ -21,6 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from colsearch.errors import DamagedError, FormatError, StorageError
 from colsearch.store import files
+from colsearch_kernels.layout.ragged import indices_of_ranges
 
 MAGIC = b"COLSEG\r\n"
 FORMAT_VERSION = 1
@@ -180,9 +181,7 @@ class Container:
         base = self._sections[name][0] - HEADER_BYTES
         first = (base + starts * row_bytes) // BLOCK_BYTES
         last = np.maximum((base + stops * row_bytes - 1) // BLOCK_BYTES, first - 1)
-        lengths = last - first + 1
-        ends = np.cumsum(lengths)
-        blocks = np.repeat(first - (ends - lengths), lengths) + np.arange(ends[-1])
+        blocks = indices_of_ranges(first, last - first + 1)
         blocks = blocks[blocks < len(self._verified)]
         self._check_blocks(np.unique(blocks[~self._verified[blocks]]))
 

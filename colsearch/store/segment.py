@@ -14,6 +14,7 @@ from colsearch.errors import DamagedError
 from colsearch.store import container
 from colsearch.store.container import Container, Section
 from colsearch.types import I32, I64, U8, DocId, Document
+from colsearch_kernels.layout.codes import bad_widths
 from colsearch_kernels.runtime.lazy import lazy
 
 SUFFIX = ".seg"
@@ -141,8 +142,7 @@ class Segment:
         self.widths: tuple[NDArray[np.uint16], ...] = tuple(
             self.file.array(f"width{i}", "<u2", (self.n_tokens,)) for i in range(n_planes)
         )
-        # As integers, the float16s that are infinite, NaN or negative are all from 0x7C00 on.
-        if not n_planes or not (any_widths or all((width < 0x7C00).all() for width in self.widths)):
+        if not n_planes or not (any_widths or not any(len(bad_widths(width)) for width in self.widths)):
             raise DamagedError(f"{path}: a grid width is not a finite, positive float16")
         self.has_text: U8 = self.file.array("has_text", "|u1", (self.n_docs,))
         self._blobs = {name: self._blob_arrays(name) for name in ("ids", "texts", "metadata")}

@@ -6,16 +6,8 @@ The integer functions are exact: each kernel, on every instruction set, returns 
 import numpy as np
 from numpy.typing import NDArray
 
-from colsearch_kernels.errors import KernelInputError
-from colsearch_kernels.layout.codes import (
-    F32,
-    I64,
-    QUERY_MAX,
-    U8,
-    U16,
-    Codes,
-    QuantizedQuery,
-)
+from colsearch_kernels.arguments import F32, I64, U8, U16
+from colsearch_kernels.layout.codes import QUERY_MAX, Codes, QuantizedQuery, block_bits, checked_n_planes
 
 
 def maxsim(query: NDArray[np.generic], vectors: NDArray[np.generic], doclens: I64) -> F32:
@@ -61,24 +53,38 @@ def maxsim_int8(query: F32, vectors: NDArray[np.int8], scales: F32, doclens: I64
 
 def pack_plane(values: U8, bits: int) -> U8:
     """(n_tokens, padded_dim) integers below 2**bits -> (n_tokens, padded_dim * bits / 8) plane bytes."""
-    if bits == 6:
-        high, low = values >> np.uint8(2), values & np.uint8(3)
-        return np.concatenate([pack_plane(high, 4), pack_plane(low, 2)], axis=1)
+    blocks, bits_below = [], bits
+    for block in block_bits(bits):
+        bits_below -= block
+        blocks.append(_pack_block((values >> np.uint8(bits_below)) & np.uint8((1 << block) - 1), block))
+    return np.concatenate(blocks, axis=1)
+
+
+def unpack_plane(plane: U8, bits: int) -> U8:
+    """Inverse of `pack_plane`."""
+    n_dims = plane.shape[1] * 8 // bits
+    values = np.zeros((len(plane), n_dims), np.uint8)
+    first_byte = 0
+    for block in block_bits(bits):
+        n_bytes = n_dims * block // 8
+        # A block of 8 bits is the whole value; shifting by 8 would be undefined.
+        high_bits = values << np.uint8(block % 8)
+        values = high_bits | _unpack_block(plane[:, first_byte : first_byte + n_bytes], block)
+        first_byte += n_bytes
+    return values
+
+
+def _pack_block(values: U8, bits: int) -> U8:
     n_shifts = 8 // bits
     by_word = values.reshape(len(values), values.shape[1] // (4 * n_shifts), n_shifts, 4)
     packed: U8 = np.bitwise_or.reduce(by_word << _shifts(bits), axis=2)
     return packed.reshape(len(values), values.shape[1] * bits // 8)
 
 
-def unpack_plane(plane: U8, bits: int) -> U8:
-    """Inverse of `pack_plane`."""
-    if bits == 6:
-        # Of 6/8 bytes per dim, the 4-bit block is the first two thirds.
-        split = plane.shape[1] * 2 // 3
-        return (unpack_plane(plane[:, :split], 4) << np.uint8(2)) | unpack_plane(plane[:, split:], 2)
-    words = plane.reshape(len(plane), plane.shape[1] // 4, 1, 4)
+def _unpack_block(block: U8, bits: int) -> U8:
+    words = block.reshape(len(block), block.shape[1] // 4, 1, 4)
     values: U8 = (words >> _shifts(bits)) & np.uint8((1 << bits) - 1)
-    return values.reshape(len(plane), plane.shape[1] * 8 // bits)
+    return values.reshape(len(block), block.shape[1] * 8 // bits)
 
 
 def _shifts(bits: int) -> U8:
@@ -106,17 +112,6 @@ def unpack(
     for plane, bits in zip(planes[1:n_planes], plane_bits[1:n_planes]):
         values = (values << np.uint8(bits)) | unpack_plane(plane, bits)
     return values, sum(plane_bits[:n_planes])
-
-
-def checked_n_planes(n_planes: int | None, plane_bits: tuple[int, ...]) -> int:
-    """How many planes to read; None is all of them."""
-    if n_planes is None:
-        return len(plane_bits)
-    if not 1 <= n_planes <= len(plane_bits):
-        raise KernelInputError(
-            f"n_planes must be 1..{len(plane_bits)} for planes {plane_bits}, not {n_planes}"
-        )
-    return n_planes
 
 
 def decode_rows(

@@ -36,7 +36,7 @@ for plane_bits in PLANE_BITS:
 stored = rng.integers(0, 256, (50, 12), dtype=np.uint8)
 lookups = kernels.Lookups([stored], [rng.standard_normal((n, 16, 32 // n)).astype(np.float32) for n in (8, 16)])
 known, asked = (rng.standard_normal(n).astype(np.float32) for n in (50, 64))
-for found in lookups.best_first(np.arange(50), known, asked):
+for found in lookups.add_products_and_sort(np.arange(50), known, asked):
     digest.update(found.tobytes())
 vectors = rng.integers(-128, 128, (40, 52)).astype(np.int8)
 scales, query = rng.random(40, np.float32), rng.standard_normal((5, 52), np.float32)
