@@ -8,11 +8,11 @@ import numpy as np
 from colsearch.codec.encoded import U16, EncodedTokens, checked_vectors
 from colsearch.errors import ConfigError, DamagedError, VectorError
 from colsearch.types import F32, I64, U8
+from colsearch_kernels.arguments import MAX_PADDED_DIM
 from colsearch_kernels.errors import KernelInputError
 from colsearch_kernels.layout import quantize
 from colsearch_kernels.layout.codes import (
     FIRST_BAD_WIDTH_BITS,
-    MAX_PADDED_DIM,
     PLANE_BITS,
     Codes,
     QuantizedQuery,

@@ -20,6 +20,8 @@ U16: TypeAlias = NDArray[np.uint16]
 BYTES, BITS_4, BITS_2, BITS_1, BITS_4_4, BITS_2_6, SIGNED = range(7)
 # Types of float rows.
 FLOAT32, FLOAT16, BFLOAT16 = range(3)
+# Above this, 2 * sum(q * u) of one token could leave 32 bits.
+MAX_PADDED_DIM = 32768
 # What can be wrong with a float query.
 NOT_FINITE, OVERFLOWS = 1, 2
 

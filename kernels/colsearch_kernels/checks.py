@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from colsearch_kernels.arguments import I64
+from colsearch_kernels.arguments import F32, I64, MAX_PADDED_DIM
 from colsearch_kernels.errors import KernelInputError
 
 
@@ -41,6 +41,19 @@ def is_readable(array: NDArray[Any]) -> bool:
     """Whether the memory of an array is laid out as kernels read it."""
     flags = array.flags
     return flags.c_contiguous and flags.aligned
+
+
+def checked_vectors(vectors: F32) -> F32:
+    """The vectors, copied if a kernel cannot read their memory.
+
+    Raises: KernelInputError: unless they are 2-d float32, of a number of dims that codes may have.
+    """
+    if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32 or vectors.ndim != 2:
+        found = f"{vectors.ndim}-d {vectors.dtype.str}" if isinstance(vectors, np.ndarray) else type(vectors)
+        raise KernelInputError(f"vectors: need a 2-d float32 array, found {found}")
+    if not 1 <= vectors.shape[1] <= MAX_PADDED_DIM:
+        raise KernelInputError(f"vectors: dim must be 1..{MAX_PADDED_DIM}, not {vectors.shape[1]}")
+    return vectors if is_readable(vectors) else np.require(vectors, requirements=["C", "A"])
 
 
 def checked_ordinals(ordinals: I64, n_docs: int) -> I64:

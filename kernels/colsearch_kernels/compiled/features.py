@@ -7,10 +7,10 @@ from colsearch_kernels.compiled.compiler import subroutine
 from colsearch_kernels.compiled.emit import Address, f32_row, read_f32, read_i8, sqrt_f32, write_f32
 from colsearch_kernels.compiled.exponential import softmax
 from colsearch_kernels.compiled.products import multiply, split
-from colsearch_kernels.prefilter import products
+from colsearch_kernels.layout import packing
 from colsearch_kernels.runtime.tiers import LANES, VECTOR_BYTES
 
-products_bytes = subroutine(products.products_bytes)
+products_bytes = subroutine(packing.products_bytes)
 
 
 @subroutine

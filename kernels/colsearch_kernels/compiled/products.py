@@ -1,4 +1,8 @@
-"""Products of a few tokens with many fixed vectors, see prefilter/products.py."""
+"""Products of a few tokens with many fixed vectors, such as landmarks.
+
+They are sums of integers, so that they are the same on every machine. They run on the caller's thread; BLAS would wake
+threads of its own.
+"""
 
 import numpy as np
 
@@ -8,7 +12,7 @@ from colsearch_kernels.compiled.emit import Address, f32_row, i8_row, product_ti
 from colsearch_kernels.compiled.integer import SMALL, TILE, VECTORS, arithmetic
 from colsearch_kernels.compiled.unpack import signed_row
 from colsearch_kernels.layout.codes import QUERY_MAX
-from colsearch_kernels.prefilter.products import N_SPARE_ROWS
+from colsearch_kernels.layout.packing import N_SPARE_ROWS
 from colsearch_kernels.runtime.tiers import LANES, VECTOR_BYTES
 
 _large, _small = product_tile(arithmetic, TILE, VECTORS), product_tile(arithmetic, SMALL, VECTORS)

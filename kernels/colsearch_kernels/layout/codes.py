@@ -15,24 +15,19 @@ vpdpbusd and sdot take: byte j of the shifted word is dim `w * (32 / b) + 4 * s 
 a 4-bit block (the high bits of the six) followed by a 2-bit block.
 """
 
-from ctypes import c_size_t as _Pointer
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from colsearch_kernels.arguments import F32, I8, I64, U8, U16, TokenLayout
+from colsearch_kernels.arguments import F32, I8, I64, MAX_PADDED_DIM, U8, U16, TokenLayout
 from colsearch_kernels.checks import checked_array
 from colsearch_kernels.errors import KernelInputError
-from colsearch_kernels.runtime.entry import OBJECT_HEAD_BYTES
 from colsearch_kernels.runtime.lazy import lazy
 
 PLANE_BITS = ((8,), (4,), (2,), (1,), (4, 4), (2, 6))
 # |q| <= 63: AVX2's maddubs adds two products of u8 and s8 in 16 bits and saturates beyond.
 QUERY_MAX = 63
-# Above this, 2 * sum(q * u) of one token could leave 32 bits.
-MAX_PADDED_DIM = 32768
 # As integers, all float16 from this one on are infinite, NaN or negative.
 FIRST_BAD_WIDTH_BITS = 0x7C00
 
@@ -206,16 +201,6 @@ class QuantizedQuery:
 
     def __len__(self) -> int:
         return len(self.values)
-
-
-def address(array: NDArray[Any]) -> int:
-    """The address of an array's first byte, in a tenth of the time of `array.ctypes.data`.
-
-    Args:
-        array: must be an array; nothing checks it.
-    """
-    # The data pointer follows the head that all objects have, see compiled/entry.py.
-    return _Pointer.from_address(id(array) + OBJECT_HEAD_BYTES).value
 
 
 def _check_offsets(offsets: I64) -> None:

@@ -11,10 +11,11 @@ import numpy as np
 
 from colsearch_kernels import reference
 from colsearch_kernels.arguments import F32, U8, U16, CodeGrid, EncodedPlanes
+from colsearch_kernels.checks import checked_vectors
 from colsearch_kernels.errors import KernelInputError
 from colsearch_kernels.layout.codes import QuantizedQuery, checked_plane_bits, padded_dim, stored_blocks
 from colsearch_kernels.layout.packing import aligned_block
-from colsearch_kernels.layout.rotation import checked_vectors, rotate_back, rotation, rotation_for
+from colsearch_kernels.layout.rotation import rotate_back, rotation, rotation_for
 from colsearch_kernels.runtime.kernel import kernel
 from colsearch_kernels.runtime.tiers import LANES, VECTOR_BYTES
 

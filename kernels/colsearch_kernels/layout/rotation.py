@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from colsearch_kernels.arguments import F32, Rotation
-from colsearch_kernels.checks import is_readable
+from colsearch_kernels.arguments import F32, MAX_PADDED_DIM, Rotation
+from colsearch_kernels.checks import checked_vectors
 from colsearch_kernels.errors import KernelInputError
-from colsearch_kernels.layout.codes import MAX_PADDED_DIM, checked_plane_bits, padded_dim
+from colsearch_kernels.layout.codes import checked_plane_bits, padded_dim
 from colsearch_kernels.layout.packing import aligned_block
 from colsearch_kernels.runtime.kernel import kernel
 from colsearch_kernels.runtime.tiers import VECTOR_BYTES
@@ -89,16 +89,3 @@ def rotate_back(rotated: F32, dim: int, seed: int) -> F32:
 def tile_bytes(n_dims: int) -> int:
     """Bytes of LANES tokens side by side, in float32."""
     return VECTOR_BYTES * n_dims
-
-
-def checked_vectors(vectors: F32) -> F32:
-    """The vectors, copied if a kernel cannot read their memory.
-
-    Raises: KernelInputError: unless they are 2-d float32, of a number of dims that codes may have.
-    """
-    if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32 or vectors.ndim != 2:
-        found = f"{vectors.ndim}-d {vectors.dtype.str}" if isinstance(vectors, np.ndarray) else type(vectors)
-        raise KernelInputError(f"vectors: need a 2-d float32 array, found {found}")
-    if not 1 <= vectors.shape[1] <= MAX_PADDED_DIM:
-        raise KernelInputError(f"vectors: dim must be 1..{MAX_PADDED_DIM}, not {vectors.shape[1]}")
-    return vectors if is_readable(vectors) else np.require(vectors, requirements=["C", "A"])

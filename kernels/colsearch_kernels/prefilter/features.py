@@ -10,8 +10,7 @@ import numpy as np
 from colsearch_kernels.arguments import F32, Landmarks, Projection
 from colsearch_kernels.errors import KernelInputError
 from colsearch_kernels.layout.codes import QuantizedQuery
-from colsearch_kernels.layout.packing import aligned_block
-from colsearch_kernels.prefilter.products import pack_fixed_vectors, products_bytes
+from colsearch_kernels.layout.packing import aligned_block, pack_fixed_vectors, products_bytes
 from colsearch_kernels.runtime.kernel import kernel
 
 if TYPE_CHECKING:
@@ -94,6 +93,7 @@ class QueryVectors:
             scales=np.ascontiguousarray(scales),
             baseline=np.ascontiguousarray(baseline),
         )
+        self._projection_bytes = products_bytes(2, n_padded, self._projection.lanes.n_vectors)
 
     def of(self, query: QuantizedQuery) -> tuple[F32, float]:
         """The vector, (n_dims,) float32, and the sum of the features times the baseline.
@@ -112,8 +112,7 @@ class QueryVectors:
     def _work_bytes(self, n_tokens: int) -> int:
         """Bytes that the kernel writes to."""
         landmarks, projection = self._features.landmarks, self._projection
-        of_landmarks = products_bytes(n_tokens, landmarks.n_dims, landmarks.lanes.n_vectors)
-        of_projection = products_bytes(2, projection.n_padded, projection.lanes.n_vectors)
+        landmark_bytes = products_bytes(n_tokens, landmarks.n_dims, landmarks.lanes.n_vectors)
         # The features of each token, their sum, and this sum as two rows of bytes with a scale each.
         sums = 4 * n_tokens * projection.n_features + 4 * projection.n_padded + 2 * projection.n_padded + 8
-        return of_landmarks + of_projection + sums
+        return landmark_bytes + self._projection_bytes + sums

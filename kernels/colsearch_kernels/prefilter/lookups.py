@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from colsearch_kernels.arguments import CENTROIDS_PER_CODE, F32, I64, U8, CodeTable
-from colsearch_kernels.checks import check_is_ordinals, outside
+from colsearch_kernels.checks import outside
 from colsearch_kernels.errors import KernelInputError
-from colsearch_kernels.layout.codes import address
+from colsearch_kernels.layout.packing import address
 from colsearch_kernels.runtime.kernel import kernel
 from colsearch_kernels.runtime.tiers import VECTOR_BYTES
 
@@ -59,8 +59,10 @@ class Lookups:
         Raises: KernelInputError.
         Source: Jégou et al. 2011, asymmetric distance computation.
         """
-        check_is_ordinals(rows)
-        rows, n = np.ascontiguousarray(rows), len(rows)
+        n = len(rows)
+        if rows.dtype != np.int64 or rows.ndim != 1:
+            raise KernelInputError(f"rows must be 1-d int64, not {rows.dtype} {rows.shape}")
+        rows = np.ascontiguousarray(rows)
         for name, array, shape in (("products", products, (n,)), ("query", query, (self.n_dims,))):
             if array.dtype != np.float32 or array.shape != shape or not array.flags.c_contiguous:
                 raise KernelInputError(

@@ -21,8 +21,7 @@ from colsearch_kernels.arguments import (
 )
 from colsearch_kernels.checks import check_memory, is_readable
 from colsearch_kernels.errors import KernelInputError
-from colsearch_kernels.layout.codes import address
-from colsearch_kernels.layout.packing import aligned_block
+from colsearch_kernels.layout.packing import address, aligned_block
 from colsearch_kernels.runtime import pool
 from colsearch_kernels.runtime.kernel import kernel
 from colsearch_kernels.runtime.tiers import LANES, VECTOR_BYTES, has_native_bfloat16, tier

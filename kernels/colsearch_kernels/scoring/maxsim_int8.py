@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from colsearch_kernels.arguments import F32, I8, I64
+from colsearch_kernels.arguments import F32, I8, I64, MAX_PADDED_DIM
 from colsearch_kernels.checks import checked_array
 from colsearch_kernels.errors import KernelInputError
-from colsearch_kernels.layout.codes import MAX_PADDED_DIM, QuantizedQuery
+from colsearch_kernels.layout.codes import QuantizedQuery
 from colsearch_kernels.layout.token_layout import layout_of_bytes
 from colsearch_kernels.runtime.kernel import kernel
 from colsearch_kernels.scoring.maxsim_codes import score_segment

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from colsearch_kernels.arguments import F32, I64, U8, Candidates, DocumentTable, StopRule
 from colsearch_kernels.checks import checked_ordinals
 from colsearch_kernels.errors import KernelInputError
-from colsearch_kernels.layout.codes import Codes, QuantizedQuery, address, checked_n_planes
-from colsearch_kernels.layout.packing import pack_queries, scratch_block
+from colsearch_kernels.layout.codes import Codes, QuantizedQuery, checked_n_planes
+from colsearch_kernels.layout.packing import address, pack_queries, scratch_block
 from colsearch_kernels.layout.token_layout import layout_of_codes
 from colsearch_kernels.runtime import pool
 from colsearch_kernels.runtime.cost import ns_per_token
 from colsearch_kernels.runtime.kernel import kernel
+from colsearch_kernels.runtime.tiers import LANES
 from colsearch_kernels.scoring.stop_rule import FIRST_CHECK, start_rule
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Scattered:
         n_docs: of all segments.
         doclens: (n_docs,) int64.
         mean_doclen: of all segments.
+        ns_per_vector: cost of a document of mean length for each vector of LANES query tokens.
     Raises: KernelInputError: if the segments are not of one codec.
     """
 
@@ -78,10 +80,12 @@ class Scattered:
         n_planes = len(self.plane_bits)
         planes = [self._addresses([codes.planes[i] for codes in segments]) for i in range(n_planes)]
         widths = [self._addresses([codes.widths[i] for codes in segments]) for i in range(n_planes)]
-        self._tables = [
+        self.ns_per_vector = ns_per_token(LANES, self.padded_dim) * max(self.mean_doclen, 1.0)
+        tables = [
             DocumentTable(layout_of_codes(first, i + 1).format, planes[0], planes[i], widths[i], self.doclens)
             for i in range(n_planes)
         ]
+        self._tables: dict[int | None, DocumentTable] = {None: tables[-1], **dict(enumerate(tables, start=1))}
 
     def _addresses(self, arrays: Sequence[NDArray[Any]]) -> I64:
         """(n_docs,) int64 addresses of the documents' first rows in one array per segment."""
@@ -97,7 +101,9 @@ class Scattered:
 
         Raises: KernelInputError: if there are not so many planes.
         """
-        return self._tables[checked_n_planes(n_planes, self.plane_bits) - 1]
+        if n_planes not in self._tables:
+            checked_n_planes(n_planes, self.plane_bits)
+        return self._tables[n_planes]
 
 
 class ScatteredScorer:
@@ -109,7 +115,7 @@ class ScatteredScorer:
     """
 
     def __init__(self, query: QuantizedQuery, documents: Scattered, *, n_planes: int | None = None) -> None:
-        n_query_tokens, n_dims = query.values.shape
+        n_dims = query.values.shape[1]
         if n_dims != documents.padded_dim:
             raise KernelInputError(
                 f"the query has padded dim {n_dims}, the documents have {documents.padded_dim}"
@@ -117,7 +123,6 @@ class ScatteredScorer:
         self.documents = documents
         self.table = documents.table(n_planes)
         self.lanes = pack_queries([query], self.table.format)
-        self._ns_per_token = ns_per_token(n_query_tokens, n_dims)
 
     def score(self, rows: I64, *, n_threads: int = 1) -> F32:
         """(n,) float32 MaxSim of the documents of these numbers; -inf for one without tokens."""
@@ -125,7 +130,7 @@ class ScatteredScorer:
         scores = np.empty(len(rows), np.float32)
         pool.run_documents(
             partial(self.score_rows, rows, scores), self.documents.doclens[rows],
-            ns_per_token=self._ns_per_token, n_threads=n_threads,
+            ns_per_token=ns_per_token(LANES * self.lanes.n_vectors, self.documents.padded_dim), n_threads=n_threads,
         )  # fmt: skip
         self.check_scores(scores, rows)
         return scores
@@ -209,7 +214,7 @@ class ScatteredScorer:
 
     def n_docs_worth(self, ns: float) -> int:
         """How many documents of mean length take this long to score."""
-        return max(int(ns / (self._ns_per_token * max(self.documents.mean_doclen, 1.0))), 1)
+        return max(int(ns / (self.lanes.n_vectors * self.documents.ns_per_vector)), 1)
 
 
 class Following:

@@ -12,7 +12,7 @@ import colsearch_kernels as kernels
 from colsearch_kernels import reference
 from colsearch_kernels.layout import packing, quantize, rotation
 from colsearch_kernels.layout.codes import PLANE_BITS, Codes, QuantizedQuery
-from colsearch_kernels.prefilter import features, lookups, products
+from colsearch_kernels.prefilter import features, lookups
 from colsearch_kernels.scoring import (
     maxsim_codes,
     maxsim_floats,
@@ -116,7 +116,6 @@ def survived(check: Callable[[], None], monkeypatch: pytest.MonkeyPatch, at_end:
         maxsim_int8,
         ordering,
         packing,
-        products,
         quantize,
         rotation,
         scattered,
