@@ -29,6 +29,6 @@ def summed_features(
     groups = np.split(np.arange(len(queries)), np.flatnonzero(np.diff(np.cumsum(lengths) // _BLOCK)) + 1)
     sums = []
     for group in groups:
-        of_tokens = features.of(prepare(np.concatenate([queries[i] for i in group])))
+        of_tokens = features.compute(prepare(np.concatenate([queries[i] for i in group])))
         sums.append(np.add.reduceat(of_tokens, np.cumsum(lengths[group]) - lengths[group]))
     return np.concatenate(sums)

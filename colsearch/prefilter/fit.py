@@ -53,7 +53,7 @@ def fit_prefilter(
         landmarks = codec.prepare_query(centers)
         of_tokens = token_features(landmarks)
         # In float64: one direction of features is a million times as strong as those that tell documents apart.
-        features = of_tokens.of(quantized).astype(np.float64)
+        features = of_tokens.compute(quantized).astype(np.float64)
         gram = features.T @ features
         gram[np.diag_indices_from(gram)] += _RIDGE * np.trace(gram) / len(gram)
         inverse = np.linalg.inv(gram)

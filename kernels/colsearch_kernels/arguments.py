@@ -1,7 +1,7 @@
-"""What kernels take together: named tuples of arrays and numbers.
+"""Groups of arguments that kernels take together: named tuples of arrays and numbers.
 
-Both sides use these definitions: the product fills them, and the compiled functions read their fields, where an
-array is the address of its first element (see compiled/entry.py).
+These are the only definitions of their fields. Modules outside of compiled/ fill them with arrays; in a compiled
+function, an array is the address of its first element (see compiled/entry.py).
 """
 
 from typing import Any, NamedTuple, TypeAlias
@@ -22,12 +22,12 @@ BYTES, BITS_4, BITS_2, BITS_1, BITS_4_4, BITS_2_6, SIGNED = range(7)
 FLOAT32, FLOAT16, BFLOAT16 = range(3)
 # Above this, 2 * sum(q * u) of one token could leave 32 bits.
 MAX_PADDED_DIM = 32768
-# What can be wrong with a float query.
+# Results of packing a float query that cannot be scored.
 NOT_FINITE, OVERFLOWS = 1, 2
 
 
 class TokenFormat(NamedTuple):
-    """What the row of a document token looks like.
+    """The format of a document token's row.
 
     Attributes:
         kind: one of the kinds of rows above.
@@ -113,7 +113,7 @@ class Rotation(NamedTuple):
 
 
 class CodeGrid(NamedTuple):
-    """How rotated tokens become planes.
+    """The grid that rotated tokens are put on, and the planes that its cells are stored in.
 
     Attributes:
         prefix_bits: (n_planes,) int64, bits of the first plane, of the first two.
@@ -131,7 +131,7 @@ class CodeGrid(NamedTuple):
 
 
 class EncodedPlanes(NamedTuple):
-    """What encoding writes.
+    """The output of encoding.
 
     Attributes:
         plane0, plane1: (n_tokens, row bytes) uint8; the same array twice if there is one plane.
@@ -190,7 +190,7 @@ class Candidates(NamedTuple):
 
 
 class StopRule(NamedTuple):
-    """When to stop following candidates, see scoring/stop_rule.py, and what the scores so far say.
+    """The rule that ends the scoring of candidates, see scoring/stop_rule.py, with the scores it has seen.
 
     Attributes:
         best: (k,) float32, the k best scores so far; a heap whose root is the k-th best.
@@ -211,7 +211,7 @@ CHECK_EVERY = 8
 
 
 class Landmarks(NamedTuple):
-    """What features of tokens are made with.
+    """The fixed vectors that features of tokens are computed with.
 
     Attributes:
         lanes: the landmarks, laid into lanes.
@@ -225,7 +225,7 @@ class Landmarks(NamedTuple):
 
 
 class Projection(NamedTuple):
-    """What turns the summed features of a query into its vector.
+    """The linear map from the summed features of a query to its vector.
 
     Attributes:
         lanes: the rows of the projection, laid into lanes.

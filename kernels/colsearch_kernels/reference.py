@@ -1,6 +1,6 @@
-"""The arithmetic of this package in plain NumPy, slow and clear: what every kernel must equal.
+"""The arithmetic of this package in plain NumPy, slow and clear: the results that every kernel must equal.
 
-The integer functions are exact: each kernel, on every instruction set, returns these very bits.
+The integer functions are exact: each kernel returns the same bits on every instruction set.
 """
 
 import numpy as np
@@ -63,14 +63,13 @@ def pack_plane(values: U8, bits: int) -> U8:
 def unpack_plane(plane: U8, bits: int) -> U8:
     """Inverse of `pack_plane`."""
     n_dims = plane.shape[1] * 8 // bits
-    values = np.zeros((len(plane), n_dims), np.uint8)
-    first_byte = 0
-    for block in block_bits(bits):
-        n_bytes = n_dims * block // 8
-        # A block of 8 bits is the whole value; shifting by 8 would be undefined.
-        high_bits = values << np.uint8(block % 8)
-        values = high_bits | _unpack_block(plane[:, first_byte : first_byte + n_bytes], block)
-        first_byte += n_bytes
+    first_bits, *more_bits = block_bits(bits)
+    first_byte = n_dims * first_bits // 8
+    values = _unpack_block(plane[:, :first_byte], first_bits)
+    for block in more_bits:
+        end = first_byte + n_dims * block // 8
+        values = (values << np.uint8(block)) | _unpack_block(plane[:, first_byte:end], block)
+        first_byte = end
     return values
 
 
@@ -88,7 +87,7 @@ def _unpack_block(block: U8, bits: int) -> U8:
 
 
 def _shifts(bits: int) -> U8:
-    """(8 / bits, 1) shifts of one 32-bit word, against the four bytes of each."""
+    """(8 / bits, 1) shifts of a 32-bit word; each gives four dims, one per byte."""
     shifts: U8 = (np.arange(8 // bits) * bits).astype(np.uint8)
     return shifts[:, None]
 
@@ -106,7 +105,7 @@ def pack(values: U8, plane_bits: tuple[int, ...]) -> tuple[U8, ...]:
 def unpack(
     planes: tuple[U8, ...], plane_bits: tuple[int, ...], n_planes: int | None = None
 ) -> tuple[U8, int]:
-    """The integers that the first `n_planes` planes make, (n_tokens, padded_dim), and their bits."""
+    """The integers of the first `n_planes` planes, (n_tokens, padded_dim), and their number of bits."""
     n_planes = checked_n_planes(n_planes, plane_bits)
     values = unpack_plane(planes[0], plane_bits[0])
     for plane, bits in zip(planes[1:n_planes], plane_bits[1:n_planes]):
@@ -151,8 +150,8 @@ def quantize_query(rotated: F32) -> QuantizedQuery:
 def similarities(query: QuantizedQuery, codes: Codes, ordinal: int, n_planes: int | None = None) -> F32:
     """(n_query_tokens, doclen) float32: dot products of one document's codes with the query *values*.
 
-    The query token's scale is left out: it is the same for all document tokens, so the best token does not
-    depend on it, and the score takes it in float64.
+    The query token's scale is left out. It is the same for all document tokens, so the best token does not depend on
+    it, and the score multiplies with it in float64.
     """
     n_planes = checked_n_planes(n_planes, codes.plane_bits)
     tokens = slice(int(codes.offsets[ordinal]), int(codes.offsets[ordinal + 1]))
@@ -182,7 +181,7 @@ def score_codes(
 
 
 def _weighted_sum(best: F32, scales: F32) -> np.float32:
-    """Rounded once, after a sum in the order of the query tokens."""
+    """The sum of maxima times scales, in float64 and in the order of the query tokens, rounded once."""
     total = np.float64(0)
     for maximum, scale in zip(best, scales):
         total += np.float64(maximum) * np.float64(scale)
@@ -224,7 +223,7 @@ def top_k(
 
 
 def token_maxima(query: QuantizedQuery, codes: Codes, *, n_planes: int | None = None) -> F32:
-    """(n_docs, n_query_tokens) float32: MaxSim's maxima before they are summed."""
+    """(n_docs, n_query_tokens) float32: the maxima whose sum is MaxSim; -inf for a document without tokens."""
     maxima = np.full((codes.n_docs, len(query)), -np.inf, np.float32)
     for ordinal in np.flatnonzero(codes.doclens):
         maxima[ordinal] = similarities(query, codes, int(ordinal), n_planes).max(axis=1) * query.scales
@@ -234,9 +233,9 @@ def token_maxima(query: QuantizedQuery, codes: Codes, *, n_planes: int | None = 
 def align(
     query: QuantizedQuery, codes: Codes, ordinal: int, *, n_planes: int | None = None
 ) -> tuple[I64, F32]:
-    """For each query token, its best token in one document, and that token's share of the score.
+    """For each query token, the best token of one document, and the share of the score that it contributes.
 
-    Returns: (n_query_tokens,) int64 positions within the document, the first of equals; and
+    Returns: (n_query_tokens,) int64 positions within the document, the first of equally good ones, and
         (n_query_tokens,) float32. A document without tokens gives -1 and -inf.
     """
     similarity = similarities(query, codes, ordinal, n_planes)

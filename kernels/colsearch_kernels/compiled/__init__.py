@@ -1,4 +1,4 @@
-"""What Numba compiles: imported only where machine code is not in the cache yet, see runtime/kernel.py.
+"""The functions that Numba compiles. They are imported only where machine code is not in the cache yet, see runtime/kernel.py.
 
 A plain public function is a kernel, which Python calls: its annotations say what it takes, see entry.py. It returns an
 integer, a float or None, and it allocates nothing. A `subroutine` is a part of kernels. Inside, an array is the address

@@ -30,7 +30,7 @@ F16, F32, F64 = ir.HalfType(), ir.FloatType(), ir.DoubleType()
 V16I32, V16F32 = ir.VectorType(I32, LANES), ir.VectorType(F32, LANES)
 
 Values = list[Any]
-# What one prefetch asks for.
+# Bytes of a cache line, the unit of prefetching.
 LINE_BYTES = 64
 
 

@@ -6,7 +6,7 @@ from colsearch_kernels.arguments import F32, I64
 from colsearch_kernels.compiled.compiler import subroutine
 from colsearch_kernels.compiled.emit import read_i32, read_i64, write_i32, write_i64
 
-# Of a key, these bits are the position.
+# The bits of a key that hold the position.
 _POSITION = 0xFFFFFFFF
 
 

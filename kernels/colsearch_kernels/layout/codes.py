@@ -9,10 +9,10 @@ The planes of a code are the high to low bits of the same u: for plane_bits (4, 
 four bits and plane 1 the low four. Reading planes 0..i gives the top b_i bits, a number on a coarser grid
 of 2**b_i cells, with a width of its own (see `quantize.encode` for how widths are chosen).
 
-Bytes of one token in a plane of b = 1, 2, 4 or 8 bits: little-endian 32-bit words, word w holding the dims
-from w * (32 / b) on; `(word >> b * s) & mask` are four consecutive dims, one per byte, which is what
-vpdpbusd and sdot take: byte j of the shifted word is dim `w * (32 / b) + 4 * s + j`. A plane of 6 bits is
-a 4-bit block (the high bits of the six) followed by a 2-bit block.
+The bytes of one token in a plane of b = 1, 2, 4 or 8 bits are little-endian 32-bit words, and word w holds the dims
+from w * (32 / b) on. `(word >> b * s) & mask` are four consecutive dims, one per byte, as vpdpbusd and sdot take them:
+byte j of the shifted word is dim `w * (32 / b) + 4 * s + j`. A plane of 6 bits is a 4-bit block (the high bits of the
+six) followed by a 2-bit block.
 """
 
 from dataclasses import dataclass

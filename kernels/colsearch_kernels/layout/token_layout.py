@@ -1,4 +1,4 @@
-"""Where the document rows of a segment lie, as the kernels take it."""
+"""The layout of a segment's document rows in memory, as kernels take it."""
 
 import numpy as np
 

@@ -40,7 +40,7 @@ class TokenFeatures:
     def __len__(self) -> int:
         return self._n_features
 
-    def of(self, tokens: QuantizedQuery) -> F32:
+    def compute(self, tokens: QuantizedQuery) -> F32:
         """(n_tokens, n_features) float32.
 
         Raises: KernelInputError: if the tokens have another number of dims.
@@ -95,7 +95,7 @@ class QueryVectors:
         )
         self._projection_bytes = products_bytes(2, n_padded, self._projection.lanes.n_vectors)
 
-    def of(self, query: QuantizedQuery) -> tuple[F32, float]:
+    def embed(self, query: QuantizedQuery) -> tuple[F32, float]:
         """The vector, (n_dims,) float32, and the sum of the features times the baseline.
 
         Raises: KernelInputError: if the query has another number of dims.

@@ -47,13 +47,13 @@ class Lookups:
         return self._codes.n_rows
 
     def add_products_and_sort(self, rows: I64, products: F32, query: F32) -> tuple[I64, F32]:
-        """Rows by their inner products with a query, of which a part is already known: best first.
+        """Add the inner products of a query with rows to products that are already known, and sort: best first.
 
-        Equal products keep their order.
+        Rows with equal sums keep their order.
 
         Args:
             rows: (n,) int64 numbers of rows.
-            products: (n,) float32, the known parts; the inner product of the query with the row's codes is added.
+            products: (n,) float32, the products of other dims, which are added.
             query: (n_dims,) float32.
         Returns: (n,) int64 and (n,) float32, the same bits on every instruction set.
         Raises: KernelInputError.

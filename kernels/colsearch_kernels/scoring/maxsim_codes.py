@@ -77,7 +77,7 @@ def top_k(
     """Ordinals and scores of the k best documents, best first; equal scores by ascending ordinal.
 
     Args:
-        live: (n_docs,) bool; others are never returned, nor is a document without tokens.
+        live: (n_docs,) bool; documents that are not live or have no tokens are never returned.
     Raises: KernelInputError.
     """
     if k < 1:
@@ -102,10 +102,10 @@ def _live_ordinals(live: NDArray[np.bool_], ordinals: I64 | None, n_docs: int) -
 def align(
     query: QuantizedQuery, codes: Codes, ordinal: int, *, n_planes: int | None = None
 ) -> tuple[I64, F32]:
-    """For each query token, its best token in one document, and that token's share of the score.
+    """For each query token, the best token of one document, and the share of the score that it contributes.
 
-    Returns: (n_query_tokens,) int64 positions within the document, the first of equals, and
-        (n_query_tokens,) float32; -1 and -inf for a document without tokens.
+    Returns: (n_query_tokens,) int64 positions within the document, the first of equally good ones, and
+        (n_query_tokens,) float32 shares; -1 and -inf for a document without tokens.
     """
     if not 0 <= ordinal < codes.n_docs:
         raise KernelInputError(f"ordinal {ordinal} is outside 0..{codes.n_docs - 1}")
@@ -176,7 +176,7 @@ def score_segment(
     packed = pack_queries(queries, segment.format)
     n_dims = segment.format.n_dims
     order = ordinals
-    # Asking first spares a detour through NumPy, which is slow as long as its code is in no cache.
+    # The flag is checked first because the call of NumPy is slow while its code is in no cache.
     if order is not None and not order.flags.c_contiguous:
         order = np.ascontiguousarray(order)
     wrong: list[int] = []

@@ -35,7 +35,7 @@ else:
 
 Compute: TypeAlias = Literal["float32", "bfloat16"]
 Floats: TypeAlias = NDArray[Any]
-# NumPy has no bfloat16: its bits come as uint16, or as the type that ml_dtypes adds, known by its name.
+# NumPy has no bfloat16. Its bits come as uint16, or as the type of ml_dtypes, which is recognized by its name.
 _SOURCES = {
     "float32": FLOAT32,
     "float16": FLOAT16,

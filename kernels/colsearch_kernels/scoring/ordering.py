@@ -40,7 +40,7 @@ def best_k(scores: F32, rows: I64, k: int) -> I64:
         rows: (n,) int64.
     """
     positions = np.flatnonzero(scores > -np.inf)
-    # Where nearly all are among the best, sorting all is cheaper than choosing.
+    # If nearly all scores are among the best, sorting them all is cheaper than choosing first.
     if 4 * k < len(positions):
         threshold = np.partition(scores[positions], len(positions) - k)[len(positions) - k]
         positions = positions[scores[positions] >= threshold]

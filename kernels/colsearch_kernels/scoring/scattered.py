@@ -52,7 +52,7 @@ class Followed:
 
 
 class Scattered:
-    """Where the documents of several segments lie, numbered one segment after another.
+    """The addresses of the documents of several segments, numbered one segment after another.
 
     It takes 8 bytes per document, plane and width table, and 8 for the length: 24 or 40 bytes.
 
@@ -213,7 +213,7 @@ class ScatteredScorer:
             raise KernelInputError("documents of those scored have widths that are not finite")
 
     def n_docs_worth(self, ns: float) -> int:
-        """How many documents of mean length take this long to score."""
+        """The number of documents of mean length that take so many nanoseconds to score."""
         return max(int(ns / (self.lanes.n_vectors * self.documents.ns_per_vector)), 1)
 
 
@@ -231,19 +231,19 @@ class Following:
     ) -> None:
         self._scorer, self._candidates, self._rule = scorer, candidates, rule
         self._n, self._n_threads = len(candidates.rows), n_threads
-        # The first of these candidates are scored by one thread.
+        # This many candidates are scored by the caller's thread before helpers join it.
         self._n_alone = self._n
         if n_threads > 1:
             self._n_alone = min(self._n, max(scorer.n_docs_worth(_ALONE_NS), rule.first_check + 1))
-        # The first candidate that is not scored yet; -1 - i once candidate i is out of reach.
+        # The number of the first candidate that is not scored yet; -1 - i once candidate i is out of reach.
         self._next = 0
         self._asked_for: I64 | None = None
 
     def advance(self) -> I64 | None:
-        """Score on, as far as candidates are verified.
+        """Score the next candidates, as long as they are verified.
 
-        Returns: (n,) int64 rows that the caller must verify and mark in `verified` before the next call; None when
-            `result` is there.
+        Returns: (n,) int64 rows that the caller must verify and mark in `verified` before the next call; None once
+            scoring has ended and `result` is set.
         Raises: KernelInputError: if the rows of the last call are not marked, or for widths that are not finite.
         """
         self._check_are_verified()

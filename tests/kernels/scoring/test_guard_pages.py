@@ -95,8 +95,8 @@ def compile_what_names_numpy() -> None:
     nothing = np.zeros(1, np.float32)
     lookups = kernels.Lookups([np.zeros((1, 4), np.uint8)], [np.zeros((8, 16, 2), np.float32)])
     lookups.add_products_and_sort(np.zeros(1, np.int64), nothing, np.zeros(16, np.float32))
-    kernels.TokenFeatures(query, 5.0).of(query)
-    query_vectors(query).of(query)
+    kernels.TokenFeatures(query, 5.0).compute(query)
+    query_vectors(query).embed(query)
     one = np.ones((1, 4), np.float32)
     maxsim_int8.maxsim_int8(one, np.ones((1, 4), np.int8), np.ones(1, np.float32), np.ones(1, np.int64))
 
@@ -158,8 +158,8 @@ def test_code_kernels_stay_within_their_arrays(
                 assert following.advance() is None
                 scores = following.result.scores
                 assert (scores == expected[::-1][: len(scores)]).all()
-                kernels.TokenFeatures(asked, 5.0).of(asked)
-                query_vectors(asked).of(asked)
+                kernels.TokenFeatures(asked, 5.0).compute(asked)
+                query_vectors(asked).embed(asked)
 
     survived(check, monkeypatch, at_end)
 
