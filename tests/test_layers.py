@@ -118,7 +118,7 @@ def test_imports_go_one_way(unit):
 
 def test_the_kernels_import_nothing_of_ours():
     for path in SOURCES:
-        if "kernels" in path.parts:
+        if "kernels" in path.relative_to(ROOT).parts:
             roots = {name.split(".")[0] for name in imports(ast.parse(path.read_text()))}
             assert "colsearch" not in roots, path
 

@@ -38,6 +38,8 @@ else:
 _ALONE_NS, _PIECE_NS, _AHEAD = 1e6, 2e5, 4
 # Candidates that a single thread asks to be verified at once.
 _VERIFIED_AT_ONCE = 64
+# Candidates in the first step of the search for one that is not verified.
+_CHECKED_AT_FIRST = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,8 +288,14 @@ class Following:
 
     def _end_of_verified(self) -> int:
         """The first candidate from `_next` on that is not verified."""
-        waiting = self._candidates.readable[self._candidates.rows[self._next :]] == 0
-        return self._next + int(waiting.argmax()) if waiting.any() else self._n
+        start, n_checked = self._next, _CHECKED_AT_FIRST
+        while start < self._n:
+            waiting = self._candidates.readable[self._candidates.rows[start : start + n_checked]] == 0
+            if waiting.any():
+                return start + int(waiting.argmax())
+            # Growing steps cost little beside the scoring of the candidates found to be verified.
+            start, n_checked = start + n_checked, 2 * n_checked
+        return self._n
 
     def _score_together(self, first: int, end: int) -> int:
         """Score candidates first..end - 1 with several threads; returns what `_next` becomes.
