@@ -2,7 +2,15 @@
 
 import numpy as np
 
-from colsearch_kernels.arguments import CHECK_EVERY, F32, Candidates, DocumentTable, PackedQueries, StopRule
+from colsearch_kernels.arguments import (
+    CHECK_EVERY,
+    F32,
+    U8,
+    Candidates,
+    DocumentTable,
+    PackedQueries,
+    StopRule,
+)
 from colsearch_kernels.compiled.compiler import subroutine
 from colsearch_kernels.compiled.emit import (
     read_f32,
@@ -88,13 +96,13 @@ def score_until(
     first: int,
     last: int,
     queries: PackedQueries,
+    scratch: U8,
     rule: StopRule,
 ) -> int:
     """Score candidates first..last - 1, as `score_scattered` does, while they are readable and within reach.
 
     Returns: -1 - i if candidate i is out of reach, i if its document is not readable, else `last`.
     """
-    scratch = queries.memory + queries.scratch
     for i in range(first, last):
         estimate = read_f32(candidates.estimates, i)
         if _is_checked(rule, i) and _margin(rule, estimate) > rule.deviations:

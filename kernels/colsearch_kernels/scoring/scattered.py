@@ -233,6 +233,8 @@ class Following:
     ) -> None:
         self._scorer, self._candidates, self._rule = scorer, candidates, rule
         self._n, self._n_threads = len(candidates.rows), n_threads
+        # Threads that share a scorer each follow candidates of their own.
+        self._scratch = scratch_block(scorer.table.format.n_dims, scorer.lanes.n_vectors)
         # This many candidates are scored by the caller's thread before helpers join it.
         self._n_alone = self._n
         if n_threads > 1:
@@ -256,6 +258,7 @@ class Following:
                 self._next,
                 self._n_alone,
                 self._scorer.lanes,
+                self._scratch,
                 self._rule,
             )
             if 0 <= self._next < self._n_alone:

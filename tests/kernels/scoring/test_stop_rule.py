@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -227,3 +228,20 @@ def test_a_row_that_the_caller_does_not_mark_is_refused(n_threads: int) -> None:
     assert following.advance() == [numbers[300]]
     with pytest.raises(KernelInputError, match=f"document {numbers[300]} was to be verified"):
         following.advance()
+
+
+def test_threads_that_share_a_scorer_get_the_scores_of_their_own_candidates() -> None:
+    scorer, numbers, true = candidates_of(6)
+
+    def follow(order: np.ndarray) -> bool:
+        for _ in range(200):
+            scores = scorer.follow(
+                numbers[order], np.zeros(400, np.float32), k=10, stop_deviations=50.0
+            ).scores
+            if not (scores == true[order]).all():
+                return False
+        return True
+
+    orders = [np.arange(400), np.arange(400)[::-1].copy()]
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(follow, orders)) == [True, True]
