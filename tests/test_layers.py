@@ -177,7 +177,7 @@ def test_a_circle_of_imports_would_be_seen(tmp_path):
 
 def test_the_kernels_import_nothing_of_ours():
     for path in SOURCES:
-        if "kernels" in path.parts:
+        if "kernels" in path.relative_to(ROOT).parts:
             roots = {name.split(".")[0] for name in imports(ast.parse(path.read_text()))}
             assert "colsearch" not in roots, path
 

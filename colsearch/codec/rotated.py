@@ -10,16 +10,22 @@ from numpy.typing import NDArray
 from colsearch.config import DEFAULT_PLANES, DEFAULT_SEED, IndexConfig
 from colsearch.errors import ConfigError, DamagedError, ShapeError, VectorError
 from colsearch.types import F32, I64, U8
+from colsearch_kernels.arguments import MAX_PADDED_DIM
 from colsearch_kernels.errors import KernelInputError
 from colsearch_kernels.layout import quantize
-from colsearch_kernels.layout.codes import MAX_PADDED_DIM, PLANE_BITS, Codes, QuantizedQuery, padded_dim
+from colsearch_kernels.layout.codes import (
+    FIRST_BAD_WIDTH_BITS,
+    PLANE_BITS,
+    Codes,
+    QuantizedQuery,
+    padded_dim,
+)
 
 U16: TypeAlias = NDArray[np.uint16]
 
 # float16 holds widths from 2**-14 (smaller ones lose digits) to 65504. A width is 3 to 8 times the root mean
 # square of a token's coordinates, so norms from about .001 to 50,000 fit at the usual dims.
 _SMALLEST_WIDTH_BITS = 0x0400
-_INFINITE_BITS = 0x7C00
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,7 @@ class RotatedCodec:
         planes, widths = quantize.encode(vectors, self.planes, self.seed)
         for width in widths:
             # The width of a row that cannot be coded is out of range. Testing widths is cheaper than vectors.
-            bad = np.flatnonzero((width < _SMALLEST_WIDTH_BITS) | (width >= _INFINITE_BITS))
+            bad = np.flatnonzero((width < _SMALLEST_WIDTH_BITS) | (width >= FIRST_BAD_WIDTH_BITS))
             if len(bad):
                 raise _row_error(vectors, int(bad[0]))
         return EncodedTokens(planes, widths)

@@ -29,6 +29,6 @@ def summed_features(
     groups = np.split(np.arange(len(queries)), np.flatnonzero(np.diff(np.cumsum(lengths) // _BLOCK)) + 1)
     sums = []
     for group in groups:
-        token_rows = features.of(prepare(np.concatenate([queries[i] for i in group])))
+        token_rows = features.compute(prepare(np.concatenate([queries[i] for i in group])))
         sums.append(np.add.reduceat(token_rows, np.cumsum(lengths[group]) - lengths[group]))
     return np.concatenate(sums)

@@ -48,7 +48,7 @@ def fit_prefilter(
         token_rows = token_features(landmarks)
         # float64, because one direction of the features is a million times as strong as those that distinguish
         # documents.
-        features = token_rows.of(quantized).astype(np.float64)
+        features = token_rows.compute(quantized).astype(np.float64)
         gram = features.T @ features
         gram[np.diag_indices_from(gram)] += settings.ridge * np.trace(gram) / len(gram)
         inverse = np.linalg.inv(gram)

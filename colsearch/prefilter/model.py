@@ -68,7 +68,7 @@ class LearnedPrefilter:
 
     def embed_query(self, query: kernels.QuantizedQuery) -> tuple[F32, float]:
         """A query's vector, (n_dims,) float32, and what to add to a document's product with it to estimate MaxSim."""
-        return self.query_vectors.of(query)
+        return self.query_vectors.embed(query)
 
     def embed_documents(self, codes: kernels.Codes, ordinals: I64, n_threads: int) -> F32:
         """(n, n_dims) float32 vectors; a document without tokens gets zeros."""

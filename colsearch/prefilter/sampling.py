@@ -10,6 +10,7 @@ from colsearch.scoring.scorer import Scorer
 from colsearch.store.snapshot import LiveSegment, Snapshot
 from colsearch.types import I64
 from colsearch_kernels import Codes
+from colsearch_kernels.layout.ragged import indices_of_ranges
 
 
 def sample_documents(
@@ -54,7 +55,7 @@ def gather(codes: Codes, ordinals: I64) -> Codes:
     starts, stops = codes.offsets[ordinals], codes.offsets[ordinals + 1]
     lengths = stops - starts
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    rows = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
+    rows = indices_of_ranges(starts, lengths)
     return Codes(
         codes.dim,
         codes.plane_bits,

@@ -22,6 +22,7 @@ from colsearch.scoring.scorer import Scorer
 from colsearch.store.snapshot import Snapshot
 from colsearch.types import F32, I64, TokenVectors
 from colsearch_kernels import Codes
+from colsearch_kernels.layout.ragged import indices_of_ranges
 
 # Fewest tokens, and one more than most, of a query made of document tokens; the same in words of a text.
 _SPAN_TOKENS = (4, 24)
@@ -129,9 +130,8 @@ def _token_spans(
     ordinals = rng.choice(np.flatnonzero(codes.doclens), n)
     lengths = np.minimum(rng.integers(*_SPAN_TOKENS, n), codes.doclens[ordinals])
     starts = codes.offsets[ordinals] + rng.integers(0, codes.doclens[ordinals] - lengths + 1)
-    ends = np.cumsum(lengths)
-    rows = np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1])
-    return np.split(_decoded(codes, rows, codec), ends[:-1]), ordinals
+    tokens = _decoded(codes, indices_of_ranges(starts, lengths), codec)
+    return np.split(tokens, np.cumsum(lengths)[:-1]), ordinals
 
 
 def _decoded(codes: Codes, rows: I64, codec: RotatedCodec) -> F32:

@@ -71,8 +71,8 @@ class VectorIndex:
             among: (n_docs,) bool, the documents that may be returned; None for all.
         """
         rows, products = self._coarse_search(query[: self._n_coarse], n, among)
-        rows, products = self._middle.best_first(rows, products, query[: self._n_coarse])
-        return self._fine.best_first(rows[:n], products[:n], query)
+        rows, products = self._middle.add_products_and_sort(rows, products, query[: self._n_coarse])
+        return self._fine.add_products_and_sort(rows[:n], products[:n], query)
 
     def _coarse_search(self, coarse: F32, n: int, among: NDArray[np.bool_] | None) -> tuple[I64, F32]:
         """About `_OVERFETCH` * n documents by coarse codes, or all there are, in no order."""
@@ -115,7 +115,7 @@ class VectorIndex:
         rank = n * len(self._sampled) // max(self.n_docs, 1)
         if 2 * rank >= len(sampled):
             return None
-        _, products = self._sample.best_first(sampled, np.zeros(len(sampled), np.float32), coarse)
+        _, products = self._sample.add_products_and_sort(sampled, np.zeros(len(sampled), np.float32), coarse)
         return float(products[rank])
 
 

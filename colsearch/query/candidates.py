@@ -18,6 +18,7 @@ from colsearch.scoring.scorer import Scorer, SearchContext, bytes_per_token
 from colsearch.scoring.selection import SelectedSegment
 from colsearch.store.container import Container
 from colsearch.types import F32, I64
+from colsearch_kernels.scoring.stop_rule import FIRST_CHECK
 
 # If the fetched candidates run out, this many times as many are fetched.
 _MORE = 8
@@ -80,7 +81,7 @@ class CandidateIndex:
                 context,
                 k=k,
                 stop_deviations=stop_deviations,
-                competing=None if tail is None else tail.scores,
+                competing_scores=None if tail is None else tail.scores,
             )
             context.marks.append(("score", perf_counter()))
             if followed.complete or len(rows) < n:
@@ -94,7 +95,7 @@ class CandidateIndex:
         self, query: kernels.QuantizedQuery, n: int, can_be_hits: NDArray[np.bool_] | None
     ) -> tuple[I64, F32]:
         """Rows of the n best by the prefilter, and the estimates of their MaxSim, best first."""
-        vector, baseline = self._query_vectors.of(query)
+        vector, baseline = self._query_vectors.embed(query)
         rows, products = self._index.search(vector, n, can_be_hits)
         return rows, products + np.float32(baseline)
 
@@ -124,7 +125,7 @@ class CandidateIndex:
             context,
             k=k,
             stop_deviations=_REFINED_DEVIATIONS,
-            first_look=k + _REFINED_MORE,
+            first_check=k + _REFINED_MORE,
         ).scores
         doc_nos = self._doc_nos[rows[: len(refined)]]
         order = kernels.best_k(refined, doc_nos, k)
@@ -140,15 +141,23 @@ class CandidateIndex:
         *,
         k: int,
         stop_deviations: float,
-        competing: F32 | None = None,
-        first_look: int = 48,
+        competing_scores: F32 | None = None,
+        first_check: int = FIRST_CHECK,
     ) -> kernels.Followed:
         scorer = kernels.ScatteredScorer(query, self._documents, n_planes=n_planes)
-        followed = scorer.follow(
-            rows, estimates, k=k, z=stop_deviations, others=competing, ready=self._verified[n_planes],
-            make_ready=lambda rows: self._verify(rows, n_planes), first_look=first_look,
+        following = scorer.start_following(
+            rows,
+            estimates,
+            k=k,
+            stop_deviations=stop_deviations,
+            verified=self._verified[n_planes],
+            competing_scores=competing_scores,
+            first_check=first_check,
             n_threads=context.n_threads,
-        )  # fmt: skip
+        )
+        while (unverified := following.advance()) is not None:
+            self._verify(unverified, n_planes)
+        followed = following.result
         n_scored = len(followed.scores)
         n_tokens = int(self._documents.doclens[rows[:n_scored]].sum())
         context.profile.n_scored += n_scored
@@ -157,7 +166,7 @@ class CandidateIndex:
         return followed
 
     def _verify(self, rows: I64, n_planes: int | None) -> None:
-        """Compare the codes of these documents with their checksums."""
+        """Verify the codes of these documents, before `_follow` reads them."""
         for start, segment in zip(self._starts, self._segments):
             segment.verify(rows[(rows >= start) & (rows < start + segment.n_docs)] - start, n_planes)
         self._verified[n_planes][rows] = 1

@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from colsearch.errors import DamagedError, FormatError, StorageError
 from colsearch.store import files
+from colsearch_kernels.layout.ragged import indices_of_ranges
 
 MAGIC = b"COLSEG\r\n"
 CONTAINER_VERSION = 1
@@ -209,7 +210,7 @@ class Container:
         base = self._sections[name][0] - HEADER_BYTES
         first = (base + starts * row_bytes) // BLOCK_BYTES
         last = np.maximum((base + stops * row_bytes - 1) // BLOCK_BYTES, first - 1)
-        blocks = _numbers_in_ranges(first, last - first + 1)
+        blocks = indices_of_ranges(first, last - first + 1)
         blocks = blocks[blocks < len(self._verified)]
         self._check_blocks(np.unique(blocks[~self._verified[blocks]]))
 
@@ -339,13 +340,6 @@ class _Checksums:
     def array(self) -> NDArray[np.uint64]:
         """(n_blocks,) little-endian uint64, of all blocks so far."""
         return np.array(self._sums, "<u8")
-
-
-def _numbers_in_ranges(firsts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The integers of all ranges end to end: [first, first + length) of each."""
-    ends = np.cumsum(lengths)
-    numbers: NDArray[np.int64] = np.repeat(firsts - (ends - lengths), lengths) + np.arange(ends[-1])
-    return numbers
 
 
 def _aligned(offset: int) -> int:

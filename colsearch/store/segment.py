@@ -11,13 +11,12 @@ from colsearch.errors import DamagedError
 from colsearch.store import container, stored_json
 from colsearch.store.container import Container
 from colsearch.types import I32, I64, U8, DocId, Document
+from colsearch_kernels.layout.codes import bad_widths
 from colsearch_kernels.runtime.lazy import lazy
 
 Settings: TypeAlias = dict[str, Any]
 # The sections that hold a string of bytes per document, each beside a section of offsets.
 BLOBS = ("ids", "texts", "metadata")
-# Read as uint16, every float16 that is infinite, NaN or negative is at least this.
-_FIRST_BAD_WIDTH = 0x7C00
 
 
 class Segment:
@@ -61,7 +60,7 @@ class Segment:
         self.widths: tuple[NDArray[np.uint16], ...] = tuple(
             self.file.array(f"width{i}", "<u2", (self.n_tokens,)) for i in range(n_planes)
         )
-        if not n_planes or not (any_widths or all((width < _FIRST_BAD_WIDTH).all() for width in self.widths)):
+        if not n_planes or not (any_widths or not any(len(bad_widths(width)) for width in self.widths)):
             raise DamagedError(f"{path}: a grid width is not a finite, positive float16")
         self.has_text: U8 = self.file.array("has_text", "|u1", (self.n_docs,))
         self._blobs = {name: self._blob_arrays(name) for name in BLOBS}

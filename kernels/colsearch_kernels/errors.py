@@ -1,5 +1,5 @@
-"""The errors of this package; it imports nothing of colsearch, so they live here."""
+"""The error of this package, which imports nothing of colsearch."""
 
 
 class KernelInputError(ValueError):
-    """Arrays that a kernel must not see: wrong dtype, shape, layout, values, or ordinals out of range."""
+    """An argument that a kernel cannot take: of a wrong dtype, shape, memory layout or value, or out of range."""

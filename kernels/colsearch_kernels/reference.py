@@ -1,21 +1,13 @@
-"""The arithmetic of this package in plain NumPy, slow and clear: what every kernel must equal.
+"""The arithmetic of this package in plain NumPy, slow and clear: the results that every kernel must equal.
 
-The integer functions are exact: each kernel, on every instruction set, returns these very bits.
+The integer functions are exact: each kernel returns the same bits on every instruction set.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from colsearch_kernels.errors import KernelInputError
-from colsearch_kernels.layout.codes import (
-    F32,
-    I64,
-    QUERY_MAX,
-    U8,
-    U16,
-    Codes,
-    QuantizedQuery,
-)
+from colsearch_kernels.arguments import F32, I64, U8, U16
+from colsearch_kernels.layout.codes import QUERY_MAX, Codes, QuantizedQuery, block_bits, checked_n_planes
 
 
 def maxsim(query: NDArray[np.generic], vectors: NDArray[np.generic], doclens: I64) -> F32:
@@ -61,28 +53,41 @@ def maxsim_int8(query: F32, vectors: NDArray[np.int8], scales: F32, doclens: I64
 
 def pack_plane(values: U8, bits: int) -> U8:
     """(n_tokens, padded_dim) integers below 2**bits -> (n_tokens, padded_dim * bits / 8) plane bytes."""
-    if bits == 6:
-        high, low = values >> np.uint8(2), values & np.uint8(3)
-        return np.concatenate([pack_plane(high, 4), pack_plane(low, 2)], axis=1)
+    blocks, bits_below = [], bits
+    for block in block_bits(bits):
+        bits_below -= block
+        blocks.append(_pack_block((values >> np.uint8(bits_below)) & np.uint8((1 << block) - 1), block))
+    return np.concatenate(blocks, axis=1)
+
+
+def unpack_plane(plane: U8, bits: int) -> U8:
+    """Inverse of `pack_plane`."""
+    n_dims = plane.shape[1] * 8 // bits
+    first_bits, *more_bits = block_bits(bits)
+    first_byte = n_dims * first_bits // 8
+    values = _unpack_block(plane[:, :first_byte], first_bits)
+    for block in more_bits:
+        end = first_byte + n_dims * block // 8
+        values = (values << np.uint8(block)) | _unpack_block(plane[:, first_byte:end], block)
+        first_byte = end
+    return values
+
+
+def _pack_block(values: U8, bits: int) -> U8:
     n_shifts = 8 // bits
     by_word = values.reshape(len(values), values.shape[1] // (4 * n_shifts), n_shifts, 4)
     packed: U8 = np.bitwise_or.reduce(by_word << _shifts(bits), axis=2)
     return packed.reshape(len(values), values.shape[1] * bits // 8)
 
 
-def unpack_plane(plane: U8, bits: int) -> U8:
-    """Inverse of `pack_plane`."""
-    if bits == 6:
-        # Of 6/8 bytes per dim, the 4-bit block is the first two thirds.
-        split = plane.shape[1] * 2 // 3
-        return (unpack_plane(plane[:, :split], 4) << np.uint8(2)) | unpack_plane(plane[:, split:], 2)
-    words = plane.reshape(len(plane), plane.shape[1] // 4, 1, 4)
+def _unpack_block(block: U8, bits: int) -> U8:
+    words = block.reshape(len(block), block.shape[1] // 4, 1, 4)
     values: U8 = (words >> _shifts(bits)) & np.uint8((1 << bits) - 1)
-    return values.reshape(len(plane), plane.shape[1] * 8 // bits)
+    return values.reshape(len(block), block.shape[1] * 8 // bits)
 
 
 def _shifts(bits: int) -> U8:
-    """(8 / bits, 1) shifts of one 32-bit word, against the four bytes of each."""
+    """(8 / bits, 1) shifts of a 32-bit word; each gives four dims, one per byte."""
     shifts: U8 = (np.arange(8 // bits) * bits).astype(np.uint8)
     return shifts[:, None]
 
@@ -100,23 +105,12 @@ def pack(values: U8, plane_bits: tuple[int, ...]) -> tuple[U8, ...]:
 def unpack(
     planes: tuple[U8, ...], plane_bits: tuple[int, ...], n_planes: int | None = None
 ) -> tuple[U8, int]:
-    """The integers that the first `n_planes` planes make, (n_tokens, padded_dim), and their bits."""
+    """The integers of the first `n_planes` planes, (n_tokens, padded_dim), and their number of bits."""
     n_planes = checked_n_planes(n_planes, plane_bits)
     values = unpack_plane(planes[0], plane_bits[0])
     for plane, bits in zip(planes[1:n_planes], plane_bits[1:n_planes]):
         values = (values << np.uint8(bits)) | unpack_plane(plane, bits)
     return values, sum(plane_bits[:n_planes])
-
-
-def checked_n_planes(n_planes: int | None, plane_bits: tuple[int, ...]) -> int:
-    """How many planes to read; None is all of them."""
-    if n_planes is None:
-        return len(plane_bits)
-    if not 1 <= n_planes <= len(plane_bits):
-        raise KernelInputError(
-            f"n_planes must be 1..{len(plane_bits)} for planes {plane_bits}, not {n_planes}"
-        )
-    return n_planes
 
 
 def decode_rows(
@@ -156,8 +150,8 @@ def quantize_query(rotated: F32) -> QuantizedQuery:
 def similarities(query: QuantizedQuery, codes: Codes, ordinal: int, n_planes: int | None = None) -> F32:
     """(n_query_tokens, doclen) float32: dot products of one document's codes with the query *values*.
 
-    The query token's scale is left out: it is the same for all document tokens, so the best token does not
-    depend on it, and the score takes it in float64.
+    The query token's scale is left out. It is the same for all document tokens, so the best token does not depend on
+    it, and the score multiplies with it in float64.
     """
     n_planes = checked_n_planes(n_planes, codes.plane_bits)
     tokens = slice(int(codes.offsets[ordinal]), int(codes.offsets[ordinal + 1]))
@@ -187,7 +181,7 @@ def score_codes(
 
 
 def _weighted_sum(best: F32, scales: F32) -> np.float32:
-    """Rounded once, after a sum in the order of the query tokens."""
+    """The sum of maxima times scales, in float64 and in the order of the query tokens, rounded once."""
     total = np.float64(0)
     for maximum, scale in zip(best, scales):
         total += np.float64(maximum) * np.float64(scale)
@@ -229,7 +223,7 @@ def top_k(
 
 
 def token_maxima(query: QuantizedQuery, codes: Codes, *, n_planes: int | None = None) -> F32:
-    """(n_docs, n_query_tokens) float32: MaxSim's maxima before they are summed."""
+    """(n_docs, n_query_tokens) float32: the maxima whose sum is MaxSim; -inf for a document without tokens."""
     maxima = np.full((codes.n_docs, len(query)), -np.inf, np.float32)
     for ordinal in np.flatnonzero(codes.doclens):
         maxima[ordinal] = similarities(query, codes, int(ordinal), n_planes).max(axis=1) * query.scales
@@ -239,9 +233,9 @@ def token_maxima(query: QuantizedQuery, codes: Codes, *, n_planes: int | None = 
 def align(
     query: QuantizedQuery, codes: Codes, ordinal: int, *, n_planes: int | None = None
 ) -> tuple[I64, F32]:
-    """For each query token, its best token in one document, and that token's share of the score.
+    """For each query token, the best token of one document, and the share of the score that it contributes.
 
-    Returns: (n_query_tokens,) int64 positions within the document, the first of equals; and
+    Returns: (n_query_tokens,) int64 positions within the document, the first of equally good ones, and
         (n_query_tokens,) float32. A document without tokens gives -1 and -inf.
     """
     similarity = similarities(query, codes, ordinal, n_planes)

@@ -68,7 +68,7 @@ def walks(fitted: Fitted, n: int, k: int, z: float) -> Iterator[tuple[float, int
         vector, baseline = prefilter.embed_query(query)
         rows, products = index.search(vector, n)
         scorer = kernels.ScatteredScorer(query, documents, n_planes=1)
-        walked = scorer.follow(rows, products + np.float32(baseline), k=k, z=z)
+        walked = scorer.follow(rows, products + np.float32(baseline), k=k, stop_deviations=z)
         scores = kernels.score_codes(query, codes)
         met = scores[rows[: len(walked.scores)]]
         yield min((met >= np.sort(scores)[-k]).sum(), k) / k, len(walked.scores)

@@ -1,6 +1,7 @@
-"""What numba compiles: imported only where machine code is not in the cache yet, see native.py.
+"""The functions that Numba compiles. They are imported only where machine code is not in the cache yet, see runtime/kernel.py.
 
-A plain function is a kernel, which Python calls: its arguments are 64-bit integers (numbers and addresses of C
-arrays) but for those annotated as floats, it returns an integer or nothing, and it allocates nothing. A `subroutine`
-is a part of kernels. Nothing is checked here: whoever calls a kernel has done so.
+A plain public function is a kernel, which Python calls: its annotations say what it takes, see entry.py. It returns an
+integer, a float or None, and it allocates nothing. A `subroutine` is a part of kernels. Inside, an array is the address
+of its first element, and None is the address 0. The entry checks the types of arguments; their callers check shapes
+and contents.
 """

@@ -1,7 +1,7 @@
 """The multiply-add steps of each element type on each instruction set, as `emit.tile` takes them.
 
-One step adds the products of one 32-bit word of a document token (int8: 4 dims, bfloat16: 2, float32: 1) with
-16 query tokens' 4 bytes of the same dims. Integer sums are exact, so all instruction sets give the same bits.
+One step multiplies one 32-bit word of a document token (int8: 4 dims, bfloat16: 2, float32: 1) with 4 bytes of the
+same dims of each of LANES query tokens. Integer sums are exact, so all instruction sets give the same bits.
 """
 
 from typing import Any
@@ -25,14 +25,14 @@ from colsearch_kernels.compiled.emit import (
     number,
     splat,
 )
-from colsearch_kernels.runtime.tiers import LANES
+from colsearch_kernels.runtime.tiers import LANES, VECTOR_BYTES
 
 V4I32, V8I32 = ir.VectorType(I32, 4), ir.VectorType(I32, 8)
 V16I8, V32I8, V16I16 = ir.VectorType(I8, 16), ir.VectorType(I8, 32), ir.VectorType(I16, 16)
 
 
 class BFloat(ir.types.Type):  # type: ignore[misc, unused-ignore]
-    """llvmlite has no bfloat; its name in LLVM is all that is needed."""
+    """LLVM's type `bfloat`, which llvmlite lacks; only its name is needed."""
 
     def _to_string(self) -> str:
         return "bfloat"
@@ -61,7 +61,7 @@ class Integer:
         }[tier_name]
 
     def initial(self, builder: Any, address: Any) -> Any:
-        return load(builder, address, V16I32, 64)
+        return load(builder, address, V16I32, VECTOR_BYTES)
 
     def document_value(self, builder: Any, word: Any) -> Any:
         return word
@@ -79,14 +79,14 @@ class Integer:
         d = builder.bitcast(splat(builder, document, 8), V32I8)
         sums = []
         for half in halves(builder, query, 8):
-            # Cannot saturate: two products of at most 255 * 63 stay below 2**15. So the query is not doubled
-            # beforehand, the pairs are.
+            # Two products of at most 255 * 63 stay below 2**15, so they cannot saturate. Products with a doubled
+            # query would, so the pairs are doubled instead.
             pairs = call(builder, "llvm.x86.avx2.pmadd.ub.sw", V16I16, [d, builder.bitcast(half, V32I8)])
             sums.append(call(builder, "llvm.x86.avx2.pmadd.wd", V8I32, [pairs, constant(V16I16, 2)]))
         return builder.add(acc, joined(builder, sums))
 
     def _step_neon(self, builder: Any, acc: Any, document: Any, query: Any) -> Any:
-        # sdot takes signed bytes: u - 128, which `DOCUMENT_BIAS` puts right in the initial sums.
+        # sdot takes signed bytes, so it gets u - 128; `document_bias` corrects the initial sums.
         signed = builder.xor(splat(builder, document, 4), constant(V4I32, 0x80808080))
         d = builder.bitcast(signed, V16I8)
         name = "llvm.aarch64.neon.sdot.v4i32.v16i8"
@@ -108,12 +108,12 @@ class Integer:
 
 
 def query_factor(tier_name: str) -> int:
-    """What the query bytes are multiplied by before they are packed."""
+    """Factor of the query bytes when they are packed."""
     return 1 if tier_name == "avx2" else 2
 
 
 def document_bias(tier_name: str) -> int:
-    """What each document byte lacks in the products."""
+    """Offset that this tier's dot product subtracts from each document byte."""
     return 128 if tier_name == "neon" else 0
 
 
@@ -135,7 +135,7 @@ class Float32:
         return dot
 
     def not_finite(self, builder: Any, dots: Values) -> Any:
-        # x - x is 0, or NaN for NaN and infinities, and a sum with one NaN is NaN: two instructions a sum.
+        # x - x is 0, or NaN for NaN and infinities, and a sum with NaN is NaN. This takes two instructions per sum.
         total = constant(V16F32, 0.0)
         for dot in dots:
             total = builder.fadd(total, builder.fsub(dot, dot))
@@ -158,6 +158,3 @@ class BFloat16(Float32):
 
     def _pairs(self, builder: Any, words: Any) -> Any:
         return builder.bitcast(words, ir.VectorType(BFloat(), 2 * LANES))
-
-
-__all__ = ["BFloat16", "Float32", "Integer", "Values", "document_bias", "query_factor"]

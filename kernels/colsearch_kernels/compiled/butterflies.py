@@ -1,4 +1,4 @@
-"""LLVM IR of what a rotation is made of, sixteen tokens side by side in the lanes of a vector."""
+"""LLVM IR of the steps of a rotation, LANES tokens side by side in the lanes of a vector."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from colsearch_kernels.compiled.emit import V16F32, emitted, load, splat, store
 
 
 def _butterfly(builder: Any, at: Any, step: Any) -> None:
-    """(a, b) -> (a + b, a - b) of the vectors at two addresses, `step` bytes apart."""
+    """Replace a and b by a + b and a - b: the vectors at two addresses, `step` bytes apart."""
     other = builder.add(at, step)
     a, b = load(builder, at, V16F32, 4), load(builder, other, V16F32, 4)
     store(builder, builder.fadd(a, b), at, 4)
@@ -17,7 +17,7 @@ def _butterfly(builder: Any, at: Any, step: Any) -> None:
 
 
 def _double_butterfly(builder: Any, at: Any, step: Any) -> None:
-    """Of four vectors, `step` bytes apart: butterflies of neighbours, then of those two steps apart."""
+    """Butterflies of four vectors, `step` bytes apart: of neighbours, then of those two steps apart."""
     places = [at]
     while len(places) < 4:
         places.append(builder.add(places[-1], step))

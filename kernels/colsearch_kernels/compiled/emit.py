@@ -1,18 +1,18 @@
 """LLVM IR for the inner loops: query tokens in the SIMD lanes, document values broadcast, max fused.
 
-One tile is some document tokens against 1 or 2 vectors of 16 query tokens. Its sums stay in registers over
-all dims, and no score matrix is ever written: what leaves a tile is the 16 running maxima of each vector.
+One tile multiplies some document tokens with 1 or 2 vectors of LANES query tokens. Its sums stay in registers over
+all dims, and no matrix of similarities is ever written: only the running maxima of each vector leave a tile.
 
-All arithmetics walk a document in steps of one 32-bit word, against 4 bytes of each of 16 query tokens: four
-dims of int8, two of bfloat16, one of float32. So one generator serves them all, and the instruction sets
-differ in the `step` of an arithmetic only (see arithmetic.py).
+Every arithmetic reads a document in steps of one 32-bit word, against 4 bytes of each of LANES query tokens: four
+dims of int8, two of bfloat16, one of float32. One generator therefore serves them all, and instruction sets differ
+only in the `step` of an arithmetic (see arithmetic.py).
 """
 
 import inspect
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from llvmlite import ir
 from numba import types
@@ -20,13 +20,18 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
-from colsearch_kernels.runtime.tiers import LANES, tier
+from colsearch_kernels.runtime.tiers import LANES, VECTOR_BYTES, tier
+
+# In a compiled function an array argument is the address of its first element; for mypy it is an array.
+Address: TypeAlias = Any
 
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 F16, F32, F64 = ir.HalfType(), ir.FloatType(), ir.DoubleType()
 V16I32, V16F32 = ir.VectorType(I32, LANES), ir.VectorType(F32, LANES)
 
 Values = list[Any]
+# Bytes of a cache line, the unit of prefetching.
+LINE_BYTES = 64
 
 
 def emitted(generate: Callable[..., Any], result: Any = types.void) -> Any:
@@ -56,8 +61,8 @@ def constant(type_: Any, value: Any) -> Any:
 def splat(builder: Any, scalar: Any, lanes: int = LANES) -> Any:
     """The scalar in every lane."""
     vector = ir.VectorType(scalar.type, lanes)
-    one = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(I32, 0))
-    return shuffle(builder, one, [0] * lanes)
+    first_lane = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(I32, 0))
+    return shuffle(builder, first_lane, [0] * lanes)
 
 
 def shuffle(builder: Any, vector: Any, lanes: Sequence[int]) -> Any:
@@ -99,14 +104,14 @@ def call(builder: Any, name: str, result: Any, arguments: Sequence[Any]) -> Any:
 def opaque(builder: Any, value: Any) -> Any:
     """The same 64-bit number, in a register of its own.
 
-    LLVM would rather compute the addresses of a tile's rows anew at each word. On Cascade Lake that is too many
-    instructions: 0.64 of the multiply-add peak with one vector, where a pointer to each row gives 0.82.
+    LLVM would otherwise compute the addresses of a tile's rows again at each word. On Cascade Lake these are too
+    many instructions: 0.64 of the multiply-add peak with one vector, where a pointer to each row gives 0.82.
     """
     return builder.asm(ir.FunctionType(I64, [I64]), "", "=r,0", [value], False)
 
 
 def repeat(builder: Any, n_turns: Any, values: Values, turn: Callable[[Values], Values]) -> Values:
-    """`turn(values)` n_turns times over, the first time on `values`; they stay in registers."""
+    """Apply `turn` n_turns times, first to `values` and then to its own results; values stay in registers."""
     before = builder.block
     body, after = builder.append_basic_block("body"), builder.append_basic_block("after")
     builder.cbranch(builder.icmp_signed(">", n_turns, number(0)), body, after)
@@ -132,11 +137,11 @@ def tile(arithmetic: Any, n_tokens: int, n_vectors: int) -> Any:
 
 
 def tile_with_prefetch(arithmetic: Any, n_tokens: int, n_vectors: int) -> Any:
-    """The same with one more address, of memory that is read soon: as many bytes as the tile has are asked for.
+    """`tile` with one more address, of memory that will be read soon: it prefetches as many bytes as the tile reads.
 
-    A line now and then beside the multiply-adds: as a burst they would fill the queue of lines on their way, and
-    the tile would wait. In order from memory 16 query tokens take 57 ns a token so, all but what memory gives,
-    where the hardware's own prefetching takes 79 (Cascade Lake).
+    The prefetches are spread over the multiply-adds. As a burst they would fill the queue of outstanding lines, and
+    the tile would wait. Documents in order from memory take 57 ns a token with 16 query tokens this way, close to
+    the rate of memory, where the hardware's own prefetching takes 79 ns (Cascade Lake).
     """
     shape = n_tokens, n_vectors, tier().words_per_turn
 
@@ -160,11 +165,11 @@ def tile_with_prefetch(arithmetic: Any, n_tokens: int, n_vectors: int) -> Any:
 def tile_body(arithmetic: Any, n_tokens: int, n_vectors: int, words_per_turn: int) -> Callable[..., Any]:
     """Body for arguments (rows, row_bytes, n_words, query, initial, widths, maxima) -> 1 if a similarity is not finite.
 
-    All are addresses, but for row_bytes and n_words, and aligned to 64 bytes, but for rows and widths.
+    All arguments but row_bytes and n_words are addresses; query, initial and maxima are aligned to VECTOR_BYTES.
 
-    rows: n_tokens rows of n_words 32-bit words each, row_bytes apart; query: n_words x n_vectors x 64 bytes;
-    initial: n_vectors x 16 first values of the sums; widths: n_tokens float32; maxima: n_vectors x 16 float32,
-    to which the similarities are maxed.
+    rows: n_tokens rows of n_words 32-bit words each, row_bytes apart; query: n_words x n_vectors x VECTOR_BYTES;
+    initial: n_vectors x LANES first values of the sums; widths: n_tokens float32; maxima: n_vectors x LANES
+    float32, which are raised to the similarities that are larger.
     """
     shape = n_tokens, n_vectors, words_per_turn
 
@@ -187,8 +192,8 @@ def tile_body(arithmetic: Any, n_tokens: int, n_vectors: int, words_per_turn: in
 def product_tile(arithmetic: Any, n_tokens: int, n_vectors: int) -> Any:
     """Intrinsic (rows, row_bytes, n_words, query, initial, widths, scales, products, products_bytes).
 
-    The arguments are those of `tile_body`; scales: n_vectors x 16 float32 that similarities are multiplied with;
-    products: n_tokens rows of n_vectors x 16 float32, products_bytes apart.
+    The arguments are those of `tile_body`; scales: n_vectors x LANES float32, the factors of the similarities;
+    products: n_tokens rows of n_vectors x LANES float32, products_bytes apart.
     """
 
     def generate(
@@ -206,8 +211,8 @@ def product_tile(arithmetic: Any, n_tokens: int, n_vectors: int) -> Any:
         shape = n_tokens, n_vectors, tier().words_per_turn
         dots = _dots(builder, arithmetic, shape, rows, row_bytes, n_words, query, initial)
         for v in range(n_vectors):
-            scale = load(builder, builder.add(scales, number(64 * v)), V16F32, 64)
-            to = builder.add(products, number(64 * v))
+            scale = load(builder, builder.add(scales, number(VECTOR_BYTES * v)), V16F32, VECTOR_BYTES)
+            to = builder.add(products, number(VECTOR_BYTES * v))
             for token in range(n_tokens):
                 width = builder.add(widths, number(4 * token))
                 similarity = arithmetic.similarity(builder, dots[token * n_vectors + v], width)
@@ -228,7 +233,7 @@ def _dots(
     initial: Any,
     ahead: Any = None,
 ) -> Values:
-    """Sums of (document tokens, vectors of query tokens), token by token, so many words a turn of the loop."""
+    """Sums of (document tokens, vectors of query tokens), token by token; `shape` also has the words per turn."""
     n_tokens, n_vectors, words_per_turn = shape
     n_lines = 0 if ahead is None else lines_per_turn(n_tokens)
 
@@ -238,20 +243,22 @@ def _dots(
         if n_words == words_per_turn:
             for _ in range(n_lines):
                 prefetch_line(builder, ahead)
-                ahead = builder.add(ahead, number(64))
+                ahead = builder.add(ahead, number(LINE_BYTES))
         for word in range(n_words):
             queries = [
-                load(builder, builder.add(at, number(64 * v)), arithmetic.vector, 64)
+                load(builder, builder.add(at, number(VECTOR_BYTES * v)), arithmetic.vector, VECTOR_BYTES)
                 for v in range(n_vectors)
             ]
-            at = builder.add(at, number(64 * n_vectors))
+            at = builder.add(at, number(VECTOR_BYTES * n_vectors))
             words = [load(builder, builder.add(start, number(4 * word)), arithmetic.word) for start in starts]
-            values = [arithmetic.document_value(builder, one) for one in words]
+            values = [arithmetic.document_value(builder, word_of_row) for word_of_row in words]
             pairs = itertools.product(values, queries)
             sums = [arithmetic.step(builder, total, *pair) for total, pair in zip(sums, pairs)]
         return [ahead, at, *(builder.add(start, number(4 * n_words)) for start in starts), *sums]
 
-    first = [arithmetic.initial(builder, builder.add(initial, number(64 * v))) for v in range(n_vectors)]
+    first = [
+        arithmetic.initial(builder, builder.add(initial, number(VECTOR_BYTES * v))) for v in range(n_vectors)
+    ]
     starts = [rows]
     while len(starts) < n_tokens:
         starts.append(builder.add(starts[-1], row_bytes))
@@ -263,17 +270,17 @@ def _dots(
 
 
 def lines_per_turn(n_tokens: int) -> int:
-    """Cache lines of 64 bytes that one turn of a tile's loop reads; 0 where it is less than one."""
-    return n_tokens * tier().words_per_turn * 4 // 64
+    """Whole cache lines that one turn of a tile's loop reads."""
+    return n_tokens * tier().words_per_turn * 4 // LINE_BYTES
 
 
 def _max_into(builder: Any, arithmetic: Any, n_vectors: int, dots: Values, widths: Any, maxima: Any) -> Any:
-    """Max the similarities into n_vectors x 16 float32; 1 if one is not finite."""
+    """Raise n_vectors x LANES float32 to the larger similarities; 1 if a similarity is not finite."""
     n_tokens = len(dots) // n_vectors
     for v in range(n_vectors):
-        at = builder.add(maxima, number(64 * v))
-        # Several maxima at first, since each waits for the one before.
-        bests = [load(builder, at, V16F32, 64)] + [constant(V16F32, -math.inf)] * (n_tokens // 4)
+        at = builder.add(maxima, number(VECTOR_BYTES * v))
+        # Several chains of maxima, since each maximum waits for the one before it.
+        bests = [load(builder, at, V16F32, VECTOR_BYTES)] + [constant(V16F32, -math.inf)] * (n_tokens // 4)
         for token in range(n_tokens):
             width = builder.add(widths, number(4 * token))
             similarity = arithmetic.similarity(builder, dots[token * n_vectors + v], width)
@@ -281,7 +288,7 @@ def _max_into(builder: Any, arithmetic: Any, n_vectors: int, dots: Values, width
             bests[i] = _larger(builder, similarity, bests[i])
         while len(bests) > 1:
             bests.append(_larger(builder, bests.pop(0), bests.pop(0)))
-        store(builder, bests[0], at, 64)
+        store(builder, bests[0], at, VECTOR_BYTES)
     return arithmetic.not_finite(builder, dots[::n_vectors])
 
 
@@ -293,13 +300,14 @@ def _larger(builder: Any, value: Any, best: Any) -> Any:
 def prefetch_line(builder: Any, address: Any) -> None:
     function_type = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), I32, I32, I32])
     function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
-    # For one read soon: kept in all levels of cache, data.
+    # Arguments: a read, of data that will be used soon, so keep it in all levels of cache.
     builder.call(function, [builder.inttoptr(address, I8.as_pointer()), I32(0), I32(3), I32(1)])
 
 
 def _prefetch(builder: Any, address: Any, n_bytes: Any) -> None:
-    with cgutils.for_range(builder, builder.sdiv(builder.add(n_bytes, number(63)), number(64))) as lines:
-        prefetch_line(builder, builder.add(address, builder.mul(lines.index, number(64))))
+    n_lines = builder.sdiv(builder.add(n_bytes, number(LINE_BYTES - 1)), number(LINE_BYTES))
+    with cgutils.for_range(builder, n_lines) as lines:
+        prefetch_line(builder, builder.add(address, builder.mul(lines.index, number(LINE_BYTES))))
 
 
 # Intrinsic (address, n_bytes).
@@ -351,7 +359,7 @@ lay_into_lanes = emitted(_lay_into_lanes)
 
 
 def square_root(numba_type: Any) -> Any:
-    """Intrinsic of one number; NumPy's would call the C library for the sake of negative ones."""
+    """Intrinsic of one number; NumPy's square root would call the C library to handle negative numbers."""
 
     @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
     def root(typing_context: Any, value: Any) -> Any:
@@ -368,9 +376,9 @@ sqrt_f32, sqrt_f64 = square_root(types.float32), square_root(types.float64)
 
 
 def row_view(element: Any) -> Any:
-    """Intrinsic (address, length) -> an array over memory that somebody else owns.
+    """Intrinsic (address, length) -> an array over memory that it does not own.
 
-    Loops over such arrays can be vectorized, which LLVM does not do for addresses.
+    LLVM vectorizes loops over such arrays, but not loops over addresses.
     """
     array_type = types.Array(element, 1, "C")
 

@@ -7,32 +7,32 @@ from numba import types
 
 from colsearch_kernels.compiled import emit
 from colsearch_kernels.compiled.compiler import subroutine
-from colsearch_kernels.compiled.emit import f32_row
-from colsearch_kernels.runtime.tiers import LANES
+from colsearch_kernels.compiled.emit import Address, f32_row
+from colsearch_kernels.runtime.tiers import LANES, VECTOR_BYTES
 
-# exp(x) is exp(x / 32) ** 32. Below the lowest x it counts as that.
+# exp(x) is computed as exp(x / 32) ** 32. An x below the lowest counts as the lowest.
 _LOWEST = np.float32(-40.0)
 _PART = np.float32(1 / 32)
 _C6, _C5, _C4, _C3, _C2 = (np.float32(1 / n) for n in (720, 120, 24, 6, 2))
 
 
 def _sum_in_lanes(builder: Any, address: Any, n: Any) -> Any:
-    """Of n float32: LANES sums side by side, then one after another; no instruction set chooses another order."""
+    """The sum of n float32: LANES sums side by side, then these in order, so that every instruction set adds alike."""
 
     def add_vector(values: list[Any]) -> list[Any]:
         at, sums = values
         return [
-            builder.add(at, emit.number(64)),
+            builder.add(at, emit.number(VECTOR_BYTES)),
             builder.fadd(sums, emit.load(builder, at, emit.V16F32, 4)),
         ]
 
     def add_one(values: list[Any]) -> list[Any]:
         at, lane, sums = values
-        one = builder.fadd(builder.extract_element(sums, lane), emit.load(builder, at, emit.F32, 4))
+        total = builder.fadd(builder.extract_element(sums, lane), emit.load(builder, at, emit.F32, 4))
         return [
             builder.add(at, emit.number(4)),
             builder.add(lane, emit.number(1)),
-            builder.insert_element(sums, one, lane),
+            builder.insert_element(sums, total, lane),
         ]
 
     n_vectors, n_left = (op(n, emit.number(LANES)) for op in (builder.udiv, builder.urem))
@@ -47,10 +47,12 @@ sum_in_lanes = emit.emitted(_sum_in_lanes, types.float32)
 
 
 @subroutine
-def softmax(row_at, n, factor, highest, total, out_at):
-    """out: softmax of factor * row, to a few parts in a million, times `total`; of (n,) float32 at addresses.
+def softmax(
+    row_at: Address, n: int, factor: np.float32, highest: np.float32, total: np.float32, out_at: Address
+) -> None:
+    """Write softmax of factor * row, to a few parts in a million, times `total`; (n,) float32 arrays.
 
-    highest: no product is much above it, and the largest at most 40 below.
+    highest: no product is much larger, and the largest product is at most 40 smaller.
     """
     row, out = f32_row(row_at, n), f32_row(out_at, n)
     one = np.float32(1)

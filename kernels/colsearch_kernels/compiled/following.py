@@ -1,7 +1,16 @@
-"""Following candidates until the next one is out of reach, see following.py of the package."""
+"""Following candidates until the next one is out of reach, see scoring/stop_rule.py."""
 
 import numpy as np
 
+from colsearch_kernels.arguments import (
+    CHECK_EVERY,
+    F32,
+    U8,
+    Candidates,
+    DocumentTable,
+    PackedQueries,
+    StopRule,
+)
 from colsearch_kernels.compiled.compiler import subroutine
 from colsearch_kernels.compiled.emit import (
     read_f32,
@@ -12,20 +21,20 @@ from colsearch_kernels.compiled.emit import (
     write_f32,
     write_f64,
 )
-from colsearch_kernels.compiled.integer import score_piece
-from colsearch_kernels.scoring.stop_rule import LOOK_EVERY
+from colsearch_kernels.compiled.integer import document_of_table, score_document
 
-# What is kept of the errors, as float64: candidates seen, the sum of their errors, and of the errors' squares.
-_SEEN, _ERRORS, _SQUARES = range(3)
+# Places in `StopRule.sums`.
+_SCORED, _ERRORS, _SQUARES = range(3)
 
 
 @subroutine
-def _see(score, estimate, best, k, sums):
-    """Take in one score: sift it down the heap if it is among the k best. A document without tokens says nothing."""
+def _take_in(rule: StopRule, score: np.float32, estimate: np.float32) -> None:
+    """Add one score: to the errors, and to the heap if it is among the k best. A document without tokens counts for nothing."""
     if score == np.float32(-np.inf):
         return
+    best, sums = rule.best, rule.sums
     error = np.float64(score) - np.float64(estimate)
-    write_f64(sums, _SEEN, read_f64(sums, _SEEN) + 1.0)
+    write_f64(sums, _SCORED, read_f64(sums, _SCORED) + 1.0)
     write_f64(sums, _ERRORS, read_f64(sums, _ERRORS) + error)
     write_f64(sums, _SQUARES, read_f64(sums, _SQUARES) + error * error)
     if score <= read_f32(best, 0):
@@ -33,9 +42,9 @@ def _see(score, estimate, best, k, sums):
     at = 0
     while True:
         child = 2 * at + 1
-        if child >= k:
+        if child >= rule.k:
             break
-        if child + 1 < k and read_f32(best, child + 1) < read_f32(best, child):
+        if child + 1 < rule.k and read_f32(best, child + 1) < read_f32(best, child):
             child += 1
         if read_f32(best, child) >= score:
             break
@@ -45,62 +54,65 @@ def _see(score, estimate, best, k, sums):
 
 
 @subroutine
-def _margin(estimate, best, sums):
+def _margin(rule: StopRule, estimate: np.float32) -> float:
     """Deviations by which a candidate of this estimate is out of reach."""
-    n = read_f64(sums, _SEEN)
-    mean = read_f64(sums, _ERRORS) / n
-    distance = np.float64(read_f32(best, 0)) - np.float64(estimate) - mean
-    variance = read_f64(sums, _SQUARES) / n - mean * mean
-    # What is left of rounding counts as no deviation.
-    if variance > 1e-12 * read_f64(sums, _SQUARES) / n:
+    n = read_f64(rule.sums, _SCORED)
+    mean = read_f64(rule.sums, _ERRORS) / n
+    distance = np.float64(read_f32(rule.best, 0)) - np.float64(estimate) - mean
+    variance = read_f64(rule.sums, _SQUARES) / n - mean * mean
+    # A variance within the rounding errors of the sums counts as zero.
+    if variance > 1e-12 * read_f64(rule.sums, _SQUARES) / n:
         return distance / sqrt_f64(variance)
     return np.inf if distance > 0 else -np.inf
 
 
 @subroutine
-def _looks(i, first_look):
-    return i >= first_look and (i - first_look) % LOOK_EVERY == 0
+def _is_checked(rule: StopRule, i: int) -> bool:
+    """Whether the stop rule is checked before candidate i."""
+    return i >= rule.first_check and (i - rule.first_check) % CHECK_EVERY == 0
 
 
-def margins(scores, estimates, n, found, best, k, sums, first_look):
+def find_margins(scores: F32, estimates: F32, n: int, found: F32, rule: StopRule) -> None:
+    """found[i] by how many deviations candidate i is out of reach, where the rule is checked; (n,) arrays."""
     for i in range(n):
-        if _looks(i, first_look):
-            write_f32(found, i, np.float32(_margin(read_f32(estimates, i), best, sums)))
-        _see(read_f32(scores, i), read_f32(estimates, i), best, k, sums)
+        if _is_checked(rule, i):
+            write_f32(found, i, np.float32(_margin(rule, read_f32(estimates, i))))
+        _take_in(rule, read_f32(scores, i), read_f32(estimates, i))
 
 
-def observe(scores, estimates, first, last, z: np.float64, best, k, sums, first_look):
+def observe(candidates: Candidates, first: int, last: int, rule: StopRule) -> int:
     """Take in the scores of candidates first..last - 1; -1 - i as soon as candidate i is out of reach, else `last`."""
     for i in range(first, last):
-        if _looks(i, first_look) and _margin(read_f32(estimates, i), best, sums) > z:
+        estimate = read_f32(candidates.estimates, i)
+        if _is_checked(rule, i) and _margin(rule, estimate) > rule.deviations:
             return -1 - i
-        _see(read_f32(scores, i), read_f32(estimates, i), best, k, sums)
+        _take_in(rule, read_f32(candidates.scores, i), estimate)
     return last
 
 
 def score_until(
-    layout, planes0, planes1, bytes0, bytes1, widths, scale: np.float32, doclens, order, estimates, first, last,
-    n_dims, query, initial, scales, n_vectors, scratch, ready, scores, z: np.float64, best, k, sums, first_look,
-):  # fmt: skip
-    """scores[i] of documents order[first..last - 1], as `score_pieces` does, while they are ready and within reach.
+    table: DocumentTable,
+    candidates: Candidates,
+    first: int,
+    last: int,
+    queries: PackedQueries,
+    scratch: U8,
+    rule: StopRule,
+) -> int:
+    """Score candidates first..last - 1, as `score_scattered` does, while they are readable and within reach.
 
-    ready: (n_docs,) bytes, 0 where a document must not be read yet.
-    Returns: -1 - i if candidate i is out of reach, i if its document is not ready, else `last`.
+    Returns: -1 - i if candidate i is out of reach, i if its document is not readable, else `last`.
     """
     for i in range(first, last):
-        if _looks(i, first_look) and _margin(read_f32(estimates, i), best, sums) > z:
+        estimate = read_f32(candidates.estimates, i)
+        if _is_checked(rule, i) and _margin(rule, estimate) > rule.deviations:
             return -1 - i
-        document = read_i64(order, i)
-        if read_i8(ready, document) == 0:
+        row = read_i64(candidates.rows, i)
+        if read_i8(candidates.readable, row) == 0:
             return i
-        following = read_i64(order, min(i + 1, last - 1))
-        score = score_piece(
-            layout, read_i64(planes0, document), read_i64(planes1, document), bytes0, bytes1,
-            read_i64(widths, document), scale, read_i64(doclens, document),
-            n_dims, query, initial, scales, n_vectors, scratch,
-            read_i64(planes0, following), read_i64(planes1, following), read_i64(widths, following),
-            read_i64(doclens, following),
-        )  # fmt: skip
-        write_f32(scores, i, score)
-        _see(score, read_f32(estimates, i), best, k, sums)
+        document = document_of_table(table, row)
+        following = document_of_table(table, read_i64(candidates.rows, min(i + 1, last - 1)))
+        score = score_document(table.format, document, following, queries, scratch)
+        write_f32(candidates.scores, i, score)
+        _take_in(rule, score, estimate)
     return last

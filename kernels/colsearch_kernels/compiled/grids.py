@@ -1,4 +1,4 @@
-"""LLVM IR of what becomes of a rotated tile, LANES tokens side by side in a vector: numbers on a grid, packed bits.
+"""LLVM IR that puts a rotated tile, LANES tokens side by side in a vector, on a grid and packs its bits.
 
 A dim of a tile is LANES float32, or LANES bytes of the integers on the grid.
 """
@@ -27,14 +27,13 @@ from colsearch_kernels.compiled.emit import (
     store,
     transposed,
 )
-from colsearch_kernels.runtime.tiers import LANES
+from colsearch_kernels.runtime.tiers import LANES, VECTOR_BYTES
 
-_DIM_BYTES = 4 * LANES
 V16I8 = ir.VectorType(I8, LANES)
 
 
 def _extents(builder: Any, tile: Any, n_dims: Any, out: Any) -> None:
-    """Of each lane: the largest |x|, the sum of squares, and 0, or NaN if an x is not finite."""
+    """For each lane: the largest |x|, the sum of squares, and 0, or NaN if an x is not finite."""
 
     def take_in(values: Values) -> Values:
         at, largest, squares, nothing = values
@@ -43,7 +42,7 @@ def _extents(builder: Any, tile: Any, n_dims: Any, out: Any) -> None:
         # NaN loses every comparison, but x - x is 0 or NaN.
         larger = builder.fcmp_ordered(">", size, largest)
         return [
-            builder.add(at, number(_DIM_BYTES)),
+            builder.add(at, number(VECTOR_BYTES)),
             builder.select(larger, size, largest),
             builder.fadd(squares, builder.fmul(x, x)),
             builder.fadd(nothing, builder.fsub(x, x)),
@@ -52,7 +51,7 @@ def _extents(builder: Any, tile: Any, n_dims: Any, out: Any) -> None:
     zeros = constant(V16F32, 0.0)
     _, *found = repeat(builder, n_dims, [tile, zeros, zeros, zeros], take_in)
     for i, value in enumerate(found):
-        store(builder, value, builder.add(out, number(_DIM_BYTES * i)), 4)
+        store(builder, value, builder.add(out, number(VECTOR_BYTES * i)), 4)
 
 
 # Intrinsic (tile, n_dims, out): out is 3 x LANES float32.
@@ -60,19 +59,19 @@ extents = emitted(_extents)
 
 
 def _clamped(builder: Any, value: Any, least: Any, most: Any) -> Any:
-    """`least` for NaN."""
+    """The value within least..most; `least` for NaN."""
     value = builder.select(builder.fcmp_ordered(">", value, least), value, least)
     return builder.select(builder.fcmp_ordered("<", value, most), value, most)
 
 
 def _as_bytes(builder: Any, tile: Any, n_dims: Any, out: Any, integer: Callable[[Any], Any]) -> None:
-    """`integer(x)`, whole numbers that are still floats, of every dim: LANES bytes each."""
+    """Write `integer(x)`, a whole number that is still a float, of every dim: LANES bytes each."""
 
     def one_dim(values: Values) -> Values:
         at, to = values
         whole = integer(load(builder, at, V16F32, 4))
         store(builder, builder.trunc(builder.fptosi(whole, V16I32), V16I8), to)
-        return [builder.add(at, number(_DIM_BYTES)), builder.add(to, number(LANES))]
+        return [builder.add(at, number(VECTOR_BYTES)), builder.add(to, number(LANES))]
 
     repeat(builder, n_dims, [tile, out], one_dim)
 
@@ -98,7 +97,7 @@ def nearest(typing_context: Any, tile: Any, n_dims: Any, divisors: Any, limit: A
 
 @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
 def cells(typing_context: Any, tile: Any, n_dims: Any, per_unit: Any, n_cells: Any, out: Any) -> Any:
-    """Bytes: the cell, counted from 0 to n_cells - 1, that x * per_unit lies in, where 0 is the middle."""
+    """Bytes: the number, 0 to n_cells - 1, of the cell that x * per_unit lies in; x = 0 is the middle of the grid."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         tile, n_dims, per_unit, n_cells, out = values
@@ -133,7 +132,7 @@ def projections(
             value = builder.fsub(builder.uitofp(integer, V16F32), center)
             product = builder.fmul(value, load(builder, at, V16F32, 4))
             return [
-                builder.add(at, number(_DIM_BYTES)),
+                builder.add(at, number(VECTOR_BYTES)),
                 builder.add(codes, number(LANES)),
                 builder.fadd(total, product),
             ]
@@ -146,7 +145,7 @@ def projections(
 
 
 def _pack(builder: Any, integers: Any, n_dims: Any, shift: Any, bits: Any, out: Any) -> None:
-    """One block of the layout in codes.py, lanes still side by side: n_dims * bits / 8 times LANES bytes."""
+    """Pack one block of the layout in codes.py, lanes still side by side: n_dims * bits / 8 times LANES bytes."""
 
     def byte(value: Any) -> Any:
         return splat(builder, builder.trunc(value, I8))
@@ -180,7 +179,7 @@ pack = emitted(_pack)
 
 
 def _to_rows(builder: Any, lanes: Any, n_blocks: Any, rows: Any, row_bytes: Any) -> None:
-    """The first LANES * n_blocks bytes of each lane, into LANES rows."""
+    """Copy the first LANES * n_blocks bytes of each lane into LANES rows."""
     with cgutils.for_range(builder, n_blocks) as blocks:
         at = builder.add(lanes, builder.mul(blocks.index, number(LANES * LANES)))
         vectors = [load(builder, builder.add(at, number(LANES * i)), V16I8) for i in range(LANES)]

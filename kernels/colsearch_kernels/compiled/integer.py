@@ -1,14 +1,34 @@
 """The kernels over stored codes and int8 vectors: rows are unpacked a tile at a time, then scored as bytes.
 
 Every tier computes the same integers and the same float32 products, so a score is the same number anywhere;
-`reference.score_codes` is the slow and clear twin. Nothing is checked here: see scoring.py.
+`reference.score_codes` is the slow and clear twin. Callers check the contents of arrays, see scoring/maxsim_codes.py.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
+from colsearch_kernels.arguments import (
+    BITS_1,
+    BITS_2,
+    BITS_2_6,
+    BITS_4,
+    BITS_4_4,
+    BYTES,
+    F32,
+    I8,
+    I64,
+    SIGNED,
+    U8,
+    DocumentTable,
+    PackedQueries,
+    TokenFormat,
+    TokenLayout,
+)
 from colsearch_kernels.compiled.arithmetic import Integer, document_bias, query_factor
 from colsearch_kernels.compiled.compiler import subroutine
 from colsearch_kernels.compiled.emit import (
+    Address,
     prefetch,
     read_f32,
     read_i8,
@@ -20,7 +40,7 @@ from colsearch_kernels.compiled.emit import (
     write_i64,
 )
 from colsearch_kernels.compiled.unpack import code_row, half_reader, scaled_widths, signed_row
-from colsearch_kernels.layout.packing import BITS_1, BITS_2, BITS_2_6, BITS_4, BITS_4_4, BYTES, SIGNED
+from colsearch_kernels.runtime.tiers import LANES, VECTOR_BYTES
 from colsearch_kernels.runtime.tiers import tier as chosen_tier
 
 TIER = chosen_tier()
@@ -34,29 +54,70 @@ _large_scales, _small_scales = (scaled_widths(n, 32, TIER.halves) for n in (TILE
 arithmetic = Integer(TIER.name)
 _large, _small = tile(arithmetic, TILE, VECTORS), tile(arithmetic, SMALL, VECTORS)
 _large_one, _small_one = tile(arithmetic, TILE, 1), tile(arithmetic, SMALL, 1)
-# Of the next document, asked for while one is scored; what lies beyond, the hardware follows by itself.
+# Prefetched of the next document while one is scored; the hardware prefetches the rest by itself.
 _PREFETCH_BYTES = 8192
 
 
+class _Document(NamedTuple):
+    """One document: the addresses of its first token in both planes and of its first width."""
+
+    plane0: Address
+    plane1: Address
+    widths: Address
+    n_tokens: int
+
+
 @subroutine
-def _unpack(layout, plane0, plane1, bytes0, bytes1, n_present, n_rows, n_dims, out):
-    """The rows from the addresses on, one byte a dim; if fewer are present, the last one is repeated."""
+def document_of_segment(segment: TokenLayout, ordinal: int) -> _Document:
+    first = read_i64(segment.offsets, ordinal)
+    width_bytes = 4 if segment.format.kind == SIGNED else 2
+    return _Document(
+        segment.plane0 + first * segment.format.row_bytes0,
+        segment.plane1 + first * segment.format.row_bytes1,
+        segment.widths + first * width_bytes,
+        read_i64(segment.offsets, ordinal + 1) - first,
+    )
+
+
+@subroutine
+def _no_document(document: _Document) -> _Document:
+    """A document without tokens, for where no other document follows."""
+    return _Document(document.plane0, document.plane1, document.widths, 0)
+
+
+@subroutine
+def document_of_table(table: DocumentTable, row: int) -> _Document:
+    return _Document(
+        read_i64(table.planes0, row),
+        read_i64(table.planes1, row),
+        read_i64(table.widths, row),
+        read_i64(table.doclens, row),
+    )
+
+
+@subroutine
+def _unpack(
+    token_format: TokenFormat, plane0: Address, plane1: Address, n_present: int, n_rows: int, out: Address
+) -> None:
+    """Unpack rows from these addresses on to one byte a dim; if fewer are present, repeat the last one."""
+    kind, n_dims = token_format.kind, token_format.n_dims
+    bytes0, bytes1 = token_format.row_bytes0, token_format.row_bytes1
     # Rows of whole planes lie end to end, as they do in `out`: one long run of dims.
-    if layout == BITS_4:
+    if kind == BITS_4:
         _row_4(plane0, plane1, n_present * n_dims, out)
-    elif layout == BITS_4_4:
+    elif kind == BITS_4_4:
         _row_4_4(plane0, plane1, n_present * n_dims, out)
-    elif layout == BITS_2:
+    elif kind == BITS_2:
         _row_2(plane0, plane1, n_present * n_dims, out)
-    elif layout == BITS_1:
+    elif kind == BITS_1:
         _row_1(plane0, plane1, n_present * n_dims, out)
-    elif layout == BYTES:
+    elif kind == BYTES:
         _row_8(plane0, plane1, n_present * n_dims, out)
-    elif layout == SIGNED and bytes0 == n_dims:
+    elif kind == SIGNED and bytes0 == n_dims:
         signed_row(plane0, n_present * n_dims, out)
     else:
         for i in range(n_present):
-            if layout == BITS_2_6:
+            if kind == BITS_2_6:
                 _row_2_6(plane0 + i * bytes0, plane1 + i * bytes1, n_dims, out + i * n_dims)
             else:
                 # A row of signed bytes may end within a word; the query's dims there are 0.
@@ -66,87 +127,149 @@ def _unpack(layout, plane0, plane1, bytes0, bytes1, n_present, n_rows, n_dims, o
 
 
 @subroutine
-def _document(
-    layout, plane0, plane1, bytes0, bytes1, widths, scale, start, stop,
-    n_dims, query, initial, n_vectors, rows, tile_widths, maxima, next0, next1, n_next,
-):  # fmt: skip
-    """Max into `maxima` the similarities of tokens start..stop - 1.
+def _read_widths(
+    token_format: TokenFormat, widths: Address, n_present: int, n_rows: int, small: bool, out: Address
+) -> None:
+    """The scaled widths of a tile's rows as float32; if fewer rows are present, the last one is repeated."""
+    signed, scale = token_format.kind == SIGNED, token_format.scale
+    if n_present < n_rows:
+        for i in range(n_rows):
+            token = min(i, n_present - 1)
+            width = read_f32(widths, token) if signed else read_f16(widths, token)
+            write_f32(out, i, width * scale)
+    elif signed:
+        if small:
+            _small_scales(widths, scale, out)
+        else:
+            _large_scales(widths, scale, out)
+    elif small:
+        _small_widths(widths, scale, out)
+    else:
+        _large_widths(widths, scale, out)
 
-    next0, next1: where the next document lies, of n_next tokens; with each tile as many of them are asked for.
-    """
-    n_next = min(n_next, _PREFETCH_BYTES // bytes0)
-    n_asked = 0
-    # With one vector of query tokens, a small tile waits for its own sums most of the time.
-    few = SMALL if n_vectors == 1 else TILE - SMALL
-    first = start
-    while first < stop:
-        small = stop - first <= few
-        n_rows = SMALL if small else TILE
-        # Some tokens of the tile before once more change no maximum.
-        begin = max(start, min(first, stop - n_rows))
-        n_present = min(n_rows, stop - begin)
-        n_more = min(n_rows if stop - first > n_rows else n_next, n_next - n_asked)
-        prefetch(next0 + n_asked * bytes0, n_more * bytes0)
-        prefetch(next1 + n_asked * bytes1, n_more * bytes1)
-        n_asked += n_more
-        # Bytes need no unpacking, unless the tile would read beyond the document.
-        if layout == BYTES and n_present == n_rows:
-            tile_rows = plane0 + begin * bytes0
-        else:
-            _unpack(
-                layout, plane0 + begin * bytes0, plane1 + begin * bytes1, bytes0, bytes1,
-                n_present, n_rows, n_dims, rows,
-            )  # fmt: skip
-            tile_rows = rows
-        if n_present < n_rows:
-            for i in range(n_rows):
-                token = begin + min(i, n_present - 1)
-                width = read_f32(widths, token) if layout == SIGNED else read_f16(widths, token)
-                write_f32(tile_widths, i, width * scale)
-        elif layout == SIGNED:
+
+@subroutine
+def _run_tiles(
+    queries: PackedQueries, n_dims: int, rows: Address, widths: Address, small: bool, maxima: Address
+) -> None:
+    """One tile of document rows against all vectors of query tokens."""
+    v = 0
+    while v < queries.n_vectors:
+        at = queries.memory + v * LANES * n_dims
+        initial, maxima_at = queries.memory + queries.initial + VECTOR_BYTES * v, maxima + VECTOR_BYTES * v
+        if v + VECTORS <= queries.n_vectors:
             if small:
-                _small_scales(widths + 4 * begin, scale, tile_widths)
+                _small(rows, n_dims, n_dims // 4, at, initial, widths, maxima_at)
             else:
-                _large_scales(widths + 4 * begin, scale, tile_widths)
-        elif small:
-            _small_widths(widths + 2 * begin, scale, tile_widths)
+                _large(rows, n_dims, n_dims // 4, at, initial, widths, maxima_at)
+            v += VECTORS
         else:
-            _large_widths(widths + 2 * begin, scale, tile_widths)
-        v = 0
-        while v < n_vectors:
-            at, initial_at, maxima_at = query + v * 16 * n_dims, initial + 64 * v, maxima + 64 * v
-            if v + VECTORS <= n_vectors:
-                if small:
-                    _small(tile_rows, n_dims, n_dims // 4, at, initial_at, tile_widths, maxima_at)
-                else:
-                    _large(tile_rows, n_dims, n_dims // 4, at, initial_at, tile_widths, maxima_at)
-                v += VECTORS
+            if small:
+                _small_one(rows, n_dims, n_dims // 4, at, initial, widths, maxima_at)
             else:
-                if small:
-                    _small_one(tile_rows, n_dims, n_dims // 4, at, initial_at, tile_widths, maxima_at)
-                else:
-                    _large_one(tile_rows, n_dims, n_dims // 4, at, initial_at, tile_widths, maxima_at)
-                v += 1
+                _large_one(rows, n_dims, n_dims // 4, at, initial, widths, maxima_at)
+            v += 1
+
+
+@subroutine
+def _find_maxima(
+    token_format: TokenFormat,
+    document: _Document,
+    following: _Document,
+    queries: PackedQueries,
+    scratch: Address,
+) -> None:
+    """Write each query token's best similarity to the start of `scratch`, (n_vectors, LANES) float32.
+
+    following: the document that is scored next, or one without tokens. It is prefetched meanwhile, with each tile as
+    many of its tokens as the tile has.
+    """
+    bytes0, bytes1, n_dims = token_format.row_bytes0, token_format.row_bytes1, token_format.n_dims
+    prefetch(following.widths, min(following.n_tokens * 2, _PREFETCH_BYTES))
+    maxima, tile_widths = scratch, scratch + VECTOR_BYTES * queries.n_vectors
+    unpacked = tile_widths + VECTOR_BYTES
+    for lane in range(LANES * queries.n_vectors):
+        write_f32(maxima, lane, np.float32(-np.inf))
+    n_next = min(following.n_tokens, _PREFETCH_BYTES // bytes0)
+    n_prefetched = 0
+    # With one vector of query tokens, a small tile waits for its own sums most of the time.
+    few = SMALL if queries.n_vectors == 1 else TILE - SMALL
+    first = 0
+    while first < document.n_tokens:
+        n_left = document.n_tokens - first
+        small = n_left <= few
+        n_rows = SMALL if small else TILE
+        # Scoring some tokens of the tile before once more changes no maximum.
+        begin = max(0, min(first, document.n_tokens - n_rows))
+        n_present = min(n_rows, document.n_tokens - begin)
+        n_more = min(n_rows if n_left > n_rows else n_next, n_next - n_prefetched)
+        prefetch(following.plane0 + n_prefetched * bytes0, n_more * bytes0)
+        prefetch(following.plane1 + n_prefetched * bytes1, n_more * bytes1)
+        n_prefetched += n_more
+        plane0, plane1 = document.plane0 + begin * bytes0, document.plane1 + begin * bytes1
+        # Bytes need no unpacking, unless the tile would read beyond the document.
+        if token_format.kind == BYTES and n_present == n_rows:
+            rows = plane0
+        else:
+            _unpack(token_format, plane0, plane1, n_present, n_rows, unpacked)
+            rows = unpacked
+        width_bytes = 4 if token_format.kind == SIGNED else 2
+        widths = document.widths + width_bytes * begin
+        _read_widths(token_format, widths, n_present, n_rows, small, tile_widths)
+        _run_tiles(queries, n_dims, rows, tile_widths, small, maxima)
         first += n_rows
 
 
-def pack_query(
-    values, token_scales, n_query_tokens, n_dims, center, number, first_vector, n_vectors,
-    query, initial, scales, starts,
-):  # fmt: skip
-    """Lay query `number` into lanes, from `first_vector` on; returns the vector where the next one starts.
+@subroutine
+def _weighted_sum(queries: PackedQueries, maxima: Address, first_vector: int, end_vector: int) -> np.float32:
+    """The sum of maxima times scales in the order of the query tokens, rounded once."""
+    scales = queries.memory + queries.scales
+    total = 0.0
+    for lane in range(LANES * first_vector, LANES * end_vector):
+        total += np.float64(read_f32(maxima, lane)) * np.float64(read_f32(scales, lane))
+    return np.float32(total)
 
-    values: (n_query_tokens, n_dims) int8; token_scales: (n_query_tokens,) float32; query: n_vectors x n_dims
-    x 16 int8, as `tile` reads them; initial: n_vectors x 16 int32, minus `center` times the sum of a token's
-    values; scales: n_vectors x 16 float32; starts: first vectors.
+
+@subroutine
+def score_document(
+    token_format: TokenFormat,
+    document: _Document,
+    following: _Document,
+    queries: PackedQueries,
+    scratch: Address,
+) -> np.float32:
+    """MaxSim of one document with the one query there is; -inf without tokens.
+
+    following: as `_find_maxima` takes it.
     """
+    _find_maxima(token_format, document, following, queries, scratch)
+    total = _weighted_sum(queries, scratch, 0, queries.n_vectors)
+    return total if document.n_tokens else np.float32(-np.inf)
+
+
+def pack_query(
+    values: I8,
+    token_scales: F32,
+    n_query_tokens: int,
+    token_format: TokenFormat,
+    queries: PackedQueries,
+    number: int,
+    first_vector: int,
+) -> int:
+    """Lay query `number` into lanes, from `first_vector` on; returns the vector where the next query starts.
+
+    values: (n_query_tokens, n_dims) int8; token_scales: (n_query_tokens,) float32. The initial sums are minus
+    `center` times the sum of a token's values.
+    """
+    n_dims, n_vectors = token_format.n_dims, queries.n_vectors
+    initial, scales = queries.memory + queries.initial, queries.memory + queries.scales
     n_words = n_dims // 4
-    next_vector = first_vector - n_query_tokens // -16
-    for i in range(16 * (next_vector - first_vector)):
-        v = first_vector + i // 16
-        # The last vector of an odd number stands alone.
+    next_vector = first_vector - n_query_tokens // -LANES
+    for i in range(LANES * (next_vector - first_vector)):
+        v = first_vector + i // LANES
+        # With an odd number of vectors the last one is laid out by itself.
         group = VECTORS if v // VECTORS * VECTORS + VECTORS <= n_vectors else 1
-        to = query + v // group * group * 16 * n_dims + (v % group) * 64 + i % 16 * 4
+        to = queries.memory + v // group * group * LANES * n_dims + (v % group) * VECTOR_BYTES + i % LANES * 4
         present = i < n_query_tokens
         total = 0
         if present:
@@ -157,124 +280,94 @@ def pack_query(
             if QUERY_FACTOR == 2:
                 # Doubling four signed bytes at once: each one's top bit goes, its new low bit is 0.
                 value = (value << 1) & 0xFEFEFEFE
-            write_i32(to + word * 64 * group, 0, np.int32(value))
-        write_i32(initial, 16 * first_vector + i, np.int32(total * (2 * DOCUMENT_BIAS - center)))
-        write_f32(scales, 16 * first_vector + i, read_f32(token_scales, i) if present else np.float32(0))
-    write_i64(starts, number, first_vector)
-    write_i64(starts, number + 1, next_vector)
+            write_i32(to + word * VECTOR_BYTES * group, 0, np.int32(value))
+        bias = 2 * DOCUMENT_BIAS - token_format.center
+        write_i32(initial, LANES * first_vector + i, np.int32(total * bias))
+        write_f32(scales, LANES * first_vector + i, read_f32(token_scales, i) if present else np.float32(0))
+    write_i64(queries.memory + queries.starts, number, first_vector)
+    write_i64(queries.memory + queries.starts, number + 1, next_vector)
     return next_vector
 
 
+@subroutine
+def _scratch(queries: PackedQueries, scratch: Address) -> Address:
+    """The memory that is given, or else the queries' own."""
+    return scratch if scratch else queries.memory + queries.scratch
+
+
+@subroutine
+def _ordinal(ordinals: Address, i: int) -> int:
+    return read_i64(ordinals, i) if ordinals else i
+
+
 def score_documents(
-    layout, plane0, plane1, bytes0, bytes1, widths, scale: np.float32, offsets, n_docs, ordinals, first, last,
-    n_dims, query, initial, scales, query_starts, n_queries, scratch, scores, row_length,
-):  # fmt: skip
-    """scores[q, i] of documents first..last - 1 of `ordinals`, or of the segment if ordinals is 0.
+    segment: TokenLayout,
+    ordinals: I64 | None,
+    first: int,
+    last: int,
+    queries: PackedQueries,
+    scratch: U8 | None,
+    scores: F32,
+    row_length: int,
+) -> int:
+    """scores[q, i] of documents first..last - 1 of `ordinals`, or of the segment if ordinals is None.
 
-    Returns how many scores of documents with tokens are not finite; -1, and reads no document, if an ordinal is
-    not of 0..n_docs - 1.
+    Returns: how many scores of documents with tokens are not finite; -1, with no document read, if an ordinal is
+        not within 0..n_docs - 1.
 
-    query_starts: (n_queries + 1,) int64, in vectors; scales: (n_vectors, 16) float32, 0 where no token is;
-    scratch: aligned to 64 bytes, of scratch_bytes(n_dims, n_vectors); row_length: of scores.
+    scratch: of `packing.scratch_bytes`; None uses the queries' own. scores: (n_queries, row_length) float32.
     """
-    n_vectors = read_i64(query_starts, n_queries)
-    maxima, tile_widths = scratch, scratch + 64 * n_vectors
-    rows = tile_widths + 64
+    maxima = _scratch(queries, scratch)
     if ordinals:
         for i in range(first, last):
-            if not 0 <= read_i64(ordinals, i) < n_docs:
+            if not 0 <= read_i64(ordinals, i) < segment.n_docs:
                 return -1
+    starts = queries.memory + queries.starts
     n_wrong = 0
     for i in range(first, last):
-        ordinal = read_i64(ordinals, i) if ordinals else i
-        start, stop = read_i64(offsets, ordinal), read_i64(offsets, ordinal + 1)
-        begin, end = 0, 0
+        document = document_of_segment(segment, _ordinal(ordinals, i))
+        following = _no_document(document)
         if i + 1 < last:
-            following = read_i64(ordinals, i + 1) if ordinals else i + 1
-            begin, end = read_i64(offsets, following), read_i64(offsets, following + 1)
-            prefetch(widths + begin * 2, min((end - begin) * 2, _PREFETCH_BYTES))
-        for lane in range(16 * n_vectors):
-            write_f32(maxima, lane, np.float32(-np.inf))
-        _document(
-            layout, plane0, plane1, bytes0, bytes1, widths, scale, start, stop,
-            n_dims, query, initial, n_vectors, rows, tile_widths, maxima,
-            plane0 + begin * bytes0, plane1 + begin * bytes1, end - begin,
-        )  # fmt: skip
-        for q in range(n_queries):
-            total = 0.0
-            for lane in range(16 * read_i64(query_starts, q), 16 * read_i64(query_starts, q + 1)):
-                total += np.float64(read_f32(maxima, lane)) * np.float64(read_f32(scales, lane))
-            score = np.float32(total) if start < stop else np.float32(-np.inf)
-            n_wrong += start < stop and not abs(score) < np.float32(np.inf)
+            following = document_of_segment(segment, _ordinal(ordinals, i + 1))
+        _find_maxima(segment.format, document, following, queries, maxima)
+        for q in range(queries.n_queries):
+            total = _weighted_sum(queries, maxima, read_i64(starts, q), read_i64(starts, q + 1))
+            score = total if document.n_tokens else np.float32(-np.inf)
+            n_wrong += document.n_tokens > 0 and not abs(score) < np.float32(np.inf)
             write_f32(scores, q * row_length + i, score)
     return n_wrong
 
 
-@subroutine
-def score_piece(
-    layout, plane0, plane1, bytes0, bytes1, widths, scale, n_tokens,
-    n_dims, query, initial, scales, n_vectors, scratch, next0, next1, next_widths, n_next,
-):  # fmt: skip
-    """MaxSim of the document whose tokens start at these addresses; -inf without tokens.
-
-    next0, next1, next_widths: of the document that is scored next, of n_next tokens, which is asked for meanwhile.
-    """
-    prefetch(next_widths, min(n_next * 2, _PREFETCH_BYTES))
-    maxima, tile_widths = scratch, scratch + 64 * n_vectors
-    rows = tile_widths + 64
-    for lane in range(16 * n_vectors):
-        write_f32(maxima, lane, np.float32(-np.inf))
-    _document(
-        layout, plane0, plane1, bytes0, bytes1, widths, scale, 0, n_tokens,
-        n_dims, query, initial, n_vectors, rows, tile_widths, maxima, next0, next1, n_next,
-    )  # fmt: skip
-    total = 0.0
-    for lane in range(16 * n_vectors):
-        total += np.float64(read_f32(maxima, lane)) * np.float64(read_f32(scales, lane))
-    return np.float32(total) if n_tokens else np.float32(-np.inf)
-
-
-def score_pieces(
-    layout, planes0, planes1, bytes0, bytes1, widths, scale: np.float32, doclens, order, first, last,
-    n_dims, query, initial, scales, n_vectors, scratch, scores,
-):  # fmt: skip
-    """scores[i] of documents order[first..last - 1], each with addresses of its own; for one query.
-
-    planes0, planes1, widths: (n_docs,) int64, where the first token of each document lies; doclens likewise.
-    """
+def score_scattered(
+    table: DocumentTable, rows: I64, first: int, last: int, queries: PackedQueries, scratch: U8, scores: F32
+) -> None:
+    """scores[i] of documents rows[first..last - 1], for one query."""
     for i in range(first, last):
-        document, following = read_i64(order, i), read_i64(order, min(i + 1, last - 1))
-        score = score_piece(
-            layout, read_i64(planes0, document), read_i64(planes1, document), bytes0, bytes1,
-            read_i64(widths, document), scale, read_i64(doclens, document),
-            n_dims, query, initial, scales, n_vectors, scratch,
-            read_i64(planes0, following), read_i64(planes1, following), read_i64(widths, following),
-            read_i64(doclens, following),
-        )  # fmt: skip
-        write_f32(scores, i, score)
+        document = document_of_table(table, read_i64(rows, i))
+        following = document_of_table(table, read_i64(rows, min(i + 1, last - 1)))
+        write_f32(scores, i, score_document(table.format, document, following, queries, scratch))
 
 
 def document_maxima(
-    layout, plane0, plane1, bytes0, bytes1, widths, scale: np.float32, offsets, ordinals, first, last,
-    n_dims, query, initial, scales, n_vectors, scratch, maxima, row_length,
-):  # fmt: skip
+    segment: TokenLayout,
+    ordinals: I64 | None,
+    first: int,
+    last: int,
+    queries: PackedQueries,
+    scratch: U8,
+    maxima: F32,
+    row_length: int,
+) -> None:
     """maxima[i, t] of documents first..last - 1 and the query's tokens t < row_length, not yet summed.
 
     The arguments are those of `score_documents`; a document without tokens has -inf throughout.
     """
-    found, tile_widths = scratch, scratch + 64 * n_vectors
-    rows = tile_widths + 64
+    scales = queries.memory + queries.scales
     for i in range(first, last):
-        ordinal = read_i64(ordinals, i) if ordinals else i
-        start, stop = read_i64(offsets, ordinal), read_i64(offsets, ordinal + 1)
-        for lane in range(16 * n_vectors):
-            write_f32(found, lane, np.float32(-np.inf))
-        _document(
-            layout, plane0, plane1, bytes0, bytes1, widths, scale, start, stop,
-            n_dims, query, initial, n_vectors, rows, tile_widths, found, plane0, plane1, 0,
-        )  # fmt: skip
+        document = document_of_segment(segment, _ordinal(ordinals, i))
+        _find_maxima(segment.format, document, _no_document(document), queries, scratch)
         for token in range(row_length):
-            value = read_f32(found, token)
-            if start < stop:
+            value = read_f32(scratch, token)
+            if document.n_tokens:
                 value *= read_f32(scales, token)
             write_f32(maxima, i * row_length + token, value)

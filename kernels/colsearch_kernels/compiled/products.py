@@ -1,23 +1,29 @@
-"""Products of a few tokens with many fixed vectors, see products.py of the package."""
+"""Products of a few tokens with many fixed vectors, such as landmarks.
+
+They are sums of integers, so that they are the same on every machine. They run on the caller's thread; BLAS would wake
+threads of its own.
+"""
 
 import numpy as np
 
+from colsearch_kernels.arguments import PackedQueries
 from colsearch_kernels.compiled.compiler import subroutine
-from colsearch_kernels.compiled.emit import f32_row, i8_row, product_tile, read_f32, write_f32
+from colsearch_kernels.compiled.emit import Address, f32_row, i8_row, product_tile, read_f32, write_f32
 from colsearch_kernels.compiled.integer import SMALL, TILE, VECTORS, arithmetic
 from colsearch_kernels.compiled.unpack import signed_row
 from colsearch_kernels.layout.codes import QUERY_MAX
-from colsearch_kernels.prefilter.products import N_SPARE_ROWS
+from colsearch_kernels.layout.packing import N_SPARE_ROWS
+from colsearch_kernels.runtime.tiers import LANES, VECTOR_BYTES
 
 _large, _small = product_tile(arithmetic, TILE, VECTORS), product_tile(arithmetic, SMALL, VECTORS)
 _large_one, _small_one = product_tile(arithmetic, TILE, 1), product_tile(arithmetic, SMALL, 1)
 
 
 @subroutine
-def split(weights_at, n, values_at, scales):
-    """values[0] * scales[0] + values[1] * scales[1] is about n weights: to a part in 8,000 of the largest.
+def split(weights_at: Address, n: int, values_at: Address, scales: Address) -> None:
+    """Write n weights as values[0] * scales[0] + values[1] * scales[1], to a part in 8,000 of the largest.
 
-    values: (2, n) int8.
+    weights: (n,) float32; values: (2, n) int8; scales: (2,) float32.
     """
     weights, coarse, rest = f32_row(weights_at, n), i8_row(values_at, n), i8_row(values_at + n, n)
     grid = np.float32(QUERY_MAX)
@@ -37,37 +43,43 @@ def split(weights_at, n, values_at, scales):
 
 @subroutine
 def multiply(
-    values, widths, n_tokens, n_dims, query, initial, scales, n_vectors, scratch, products
-):  # fmt: skip
-    """Products of n_tokens rows of signed bytes with the tokens in the lanes of n_vectors vectors.
+    values: Address, widths: Address, n_tokens: int, n_dims: int, queries: PackedQueries, memory: Address
+) -> Address:
+    """Products of n_tokens rows of signed bytes with the tokens in lanes: the address of (n_tokens, products_length).
 
-    scratch: of scratch_bytes, zeros, aligned to 64 bytes; products: float32 of products_shape.
+    memory: zeros, `products_bytes` of them, aligned to VECTOR_BYTES.
     """
+    n_vectors = queries.n_vectors
+    initial, scales = queries.memory + queries.initial, queries.memory + queries.scales
     n_rows = n_tokens + N_SPARE_ROWS
-    tile_widths = scratch + n_rows * n_dims
+    products = memory
+    row_bytes = VECTOR_BYTES * n_vectors
+    unpacked = products + n_rows * row_bytes
+    tile_widths = unpacked + n_rows * n_dims
     for i in range(n_tokens):
-        signed_row(values + i * n_dims, n_dims, scratch + i * n_dims)
-        # Tiles add up twice the products, see packing.py.
+        signed_row(values + i * n_dims, n_dims, unpacked + i * n_dims)
+        # Tiles add up twice the products, see `TokenFormat.center`.
         write_f32(tile_widths, i, read_f32(widths, i) * np.float32(0.5))
-    products_bytes = 64 * n_vectors
     v = 0
     while v < n_vectors:
         n = VECTORS if v + VECTORS <= n_vectors else 1
-        at, initial_at, scales_at = query + v * 16 * n_dims, initial + 64 * v, scales + 64 * v
+        at = queries.memory + v * LANES * n_dims
+        initial_at, scales_at = initial + VECTOR_BYTES * v, scales + VECTOR_BYTES * v
         first = 0
         while first < n_tokens:
-            rows, to = scratch + first * n_dims, products + first * products_bytes + 64 * v
-            some = tile_widths + 4 * first
+            rows, to = unpacked + first * n_dims, products + first * row_bytes + VECTOR_BYTES * v
+            widths_at = tile_widths + 4 * first
             if n_tokens - first <= TILE - SMALL:
                 if n == VECTORS:
-                    _small(rows, n_dims, n_dims // 4, at, initial_at, some, scales_at, to, products_bytes)
+                    _small(rows, n_dims, n_dims // 4, at, initial_at, widths_at, scales_at, to, row_bytes)
                 else:
-                    _small_one(rows, n_dims, n_dims // 4, at, initial_at, some, scales_at, to, products_bytes)
+                    _small_one(rows, n_dims, n_dims // 4, at, initial_at, widths_at, scales_at, to, row_bytes)
                 first += SMALL
             else:
                 if n == VECTORS:
-                    _large(rows, n_dims, n_dims // 4, at, initial_at, some, scales_at, to, products_bytes)
+                    _large(rows, n_dims, n_dims // 4, at, initial_at, widths_at, scales_at, to, row_bytes)
                 else:
-                    _large_one(rows, n_dims, n_dims // 4, at, initial_at, some, scales_at, to, products_bytes)
+                    _large_one(rows, n_dims, n_dims // 4, at, initial_at, widths_at, scales_at, to, row_bytes)
                 first += TILE
         v += n
+    return products

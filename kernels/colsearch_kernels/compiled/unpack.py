@@ -1,7 +1,7 @@
 """LLVM IR that turns rows of planes, or of other element types, into rows that a tile can read.
 
-Code planes become one byte per dim, in the order of the dims. A dword holds 32 / bits dims; to write 64 of
-them at once, each dword is repeated 8 / bits times and each copy shifted by its own multiple of `bits`.
+Code planes become one byte per dim, in the order of the dims. A 32-bit word holds 32 / bits dims. To write 64 of them
+at once, each word is repeated 8 / bits times, and each copy is shifted by its own multiple of `bits`.
 """
 
 from collections.abc import Callable
@@ -26,12 +26,15 @@ from colsearch_kernels.compiled.emit import (
     splat,
     store,
 )
+from colsearch_kernels.layout.codes import block_bits
+from colsearch_kernels.runtime.tiers import LANES
 
+# Dims that are written at once.
 _WIDEST = 64
 
 
 def _expand(builder: Any, plane: Any, dim: Any, n_dims: int, bits: int) -> Any:
-    """Bytes dim..dim + n_dims - 1 of a plane that starts at an address: a vector of dwords."""
+    """Dims dim..dim + n_dims - 1 of a plane that starts at an address, one byte each: a vector of 32-bit words."""
     n_words = n_dims * bits // 32
     at = builder.add(plane, builder.udiv(builder.mul(dim, number(bits)), number(8)))
     words = load(builder, at, ir.VectorType(I32, n_words))
@@ -45,8 +48,8 @@ def _expand(builder: Any, plane: Any, dim: Any, n_dims: int, bits: int) -> Any:
 
 
 def code_row(plane_bits: tuple[int, ...]) -> Any:
-    """Intrinsic (plane0, plane1, n_dims, out): one token's planes -> n_dims bytes; all but n_dims addresses."""
-    blocks = [(4, 2) if bits == 6 else (bits,) for bits in plane_bits]
+    """Intrinsic (plane0, plane1, n_dims, out), all addresses but n_dims: one token's planes -> n_dims bytes."""
+    blocks = [block_bits(bits) for bits in plane_bits]
     narrowest = min(min(block) for block in blocks)
 
     def values(builder: Any, planes: tuple[Any, Any], total: Any, dim: Any, n_dims: int) -> Any:
@@ -72,7 +75,7 @@ def code_row(plane_bits: tuple[int, ...]) -> Any:
 
 
 def _in_pieces(builder: Any, n: Any, widths: tuple[int, ...], write: Callable[[Any, int], None]) -> None:
-    """Call `write(start, width)` for 0..n - 1 in pieces of the first width, what is left in the second's."""
+    """Call `write(start, width)` for 0..n - 1 in pieces of the first width, and for the rest of the second."""
     start = number(0)
     for width in dict.fromkeys(widths):
         n_pieces = builder.udiv(builder.sub(n, start), number(width))
@@ -101,7 +104,8 @@ def _halves_as_floats(builder: Any, values: Any, hardware: bool) -> Any:
     wide, floats = ir.VectorType(I32, lanes), ir.VectorType(F32, lanes)
     bits = builder.zext(values, wide)
     magnitude = builder.and_(bits, constant(wide, 0x7FFF))
-    # The exponents' biases differ by 112; an exponent of all ones stays one; one of zeros is an integer.
+    # The biases of the exponents differ by 112. An exponent of all ones stays one; an exponent of zeros marks an
+    # integer multiple of 2**-24.
     normal = builder.add(builder.shl(magnitude, constant(wide, 13)), constant(wide, 112 << 23))
     special = builder.icmp_unsigned(">=", magnitude, constant(wide, 0x7C00))
     normal = builder.select(special, builder.or_(normal, constant(wide, 0x7F800000)), normal)
@@ -189,6 +193,6 @@ def float_row(source: str, rounding: str, hardware_halves: bool) -> Any:
             packed = builder.trunc(top, ir.VectorType(I16, lanes))
             store(builder, packed, builder.add(out, builder.mul(start, number(2))))
 
-        _in_pieces(builder, dim, (16, 1), write)
+        _in_pieces(builder, dim, (LANES, 1), write)
 
     return emitted(generate)

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from colsearch_kernels.layout.codes import I64, Codes, block_bits
+from colsearch_kernels.arguments import I64
+from colsearch_kernels.layout.codes import Codes
 from colsearch_kernels.runtime.lazy import lazy
 
-# What a copy holds on the host at once.
+# Bytes that a copy holds on the host at once.
 _PORTION_BYTES = 64 << 20
-# Of what is copied with other arrays; loads of 16 bytes want it.
+# Bytes between the beginnings of arrays that are copied together; loads of 16 bytes want it.
 _ALIGNMENT = 16
 
 
@@ -41,7 +42,7 @@ class DeviceCodes:
 
         Raises:
             KernelInputError: for widths that are not finite.
-            torch.cuda.OutOfMemoryError: if they do not fit there; `device_bytes` says what they take.
+            torch.cuda.OutOfMemoryError: if they do not fit there; `device_bytes` gives their size.
         """
         codes.check_widths()
         return cls(
@@ -63,26 +64,13 @@ class DeviceCodes:
 
 
 def device_bytes(codes: Codes) -> int:
-    """What a copy of the codes takes on a device."""
+    """Bytes that a copy of the codes takes on a device."""
     plane_bytes = sum(plane.nbytes for plane in codes.planes)
     return plane_bytes + sum(width.nbytes for width in codes.widths) + codes.offsets.nbytes
 
 
-def blocks_of(codes: DeviceCodes, n_planes: int) -> list[tuple[int, int, int, int]]:
-    """(plane, first byte, bits, weight of its integer in u) for each block that `n_planes` planes hold."""
-    blocks = []
-    below = sum(codes.plane_bits[:n_planes])
-    for plane, bits in enumerate(codes.plane_bits[:n_planes]):
-        first_byte = 0
-        for block in block_bits(bits):
-            below -= block
-            blocks.append((plane, first_byte, block, 1 << below))
-            first_byte += codes.padded_dim * block // 8
-    return blocks
-
-
 def to_device(array: NDArray[np.generic], device: str | torch.device) -> torch.Tensor:
-    """A copy of an array of at least one axis; of a memory map no more than a portion is in memory at once."""
+    """A copy of an array of at least one axis; at most a portion of a memory map is in memory at once."""
     copy = torch.empty(array.shape, dtype=_dtype(array), device=device)
     n_rows = max(1, _PORTION_BYTES * len(array) // max(array.nbytes, 1))
     for first in range(0, len(array), n_rows):

@@ -1,11 +1,11 @@
 """MaxSim on any torch device, over floats and over codes that live on the device.
 
-Loaded only when asked for: `from colsearch_kernels import torch_backend`. Over codes the numbers are those of
-`reference.py` to the bit: products of small integers are exact in float32, and what rounds is done in the
-same order. Over floats they differ by rounding.
+It is loaded only when asked for: `from colsearch_kernels.gpu import torch_backend`. Over codes the scores are those of
+`reference.py` to the bit: products of small integers are exact in float32, and operations that round are done in the
+same order. Over floats the scores differ by rounding.
 
-On CUDA with Triton 3.4 or newer, `triton_kernel` (codes) and `triton_floats` read documents once and never write a
-similarity; elsewhere codes are decoded, and similarities kept, in chunks of bounded memory.
+On CUDA with Triton 3.4 or newer, `triton_codes` and `triton_floats` read documents once and never write a similarity.
+Elsewhere codes are decoded, and similarities are kept, in chunks of bounded memory.
 """
 
 import importlib.util
@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from colsearch_kernels.arguments import F32, I64
 from colsearch_kernels.errors import KernelInputError
-from colsearch_kernels.gpu.device_codes import DeviceCodes, blocks_of, device_bytes, to_device
-from colsearch_kernels.layout.codes import F32, I64, QuantizedQuery
-from colsearch_kernels.reference import checked_n_planes
+from colsearch_kernels.gpu.device_codes import DeviceCodes, device_bytes, to_device
+from colsearch_kernels.layout.codes import QuantizedQuery, checked_n_planes, stored_blocks
 
 __all__ = [
     "DeviceCodes",
@@ -32,9 +32,9 @@ __all__ = [
 ]
 
 DEFAULT_MEMORY_BYTES = 256 << 20
-# The fused kernels were compiled with it and with newer ones.
+# The fused kernels were tested with this version and with newer ones.
 _OLDEST_TRITON = (3, 4)
-# Of more dims, a query does not fit where the fused kernel holds it.
+# With more dims, a query does not fit into the memory where the fused kernel holds it.
 _MAX_FUSED_DIM = 1024
 _FUSED_TYPES = (torch.float32, torch.float16, torch.bfloat16)
 # Over this many dims, sums of |q| <= 63 times |2u - 255| <= 255 stay below 2**24: exact in float32.
@@ -56,7 +56,7 @@ def maxsim(
         query: (n_query_tokens, dim), of the floating type to compute in.
         vectors: (n_tokens, dim) of the same type; copied to the device chunk by chunk where it is not there.
         doclens: (n_docs,) tokens per document; sums to n_tokens.
-        memory_bytes: of what is copied to the device and made there, if the longest document allows.
+        memory_bytes: limit of what is copied to the device and computed there; one long document may exceed it.
         fused: use the Triton kernel where it takes the type; None does so on CUDA when Triton 3.4 is installed.
     Returns: (n_docs,) float32; -inf for a document without tokens.
     Raises: KernelInputError: also for NaN, infinity or overflow, which show in the scores.
@@ -144,8 +144,9 @@ def top_k_batch(
     memory_bytes: int = DEFAULT_MEMORY_BYTES,
     fused: bool | None = None,
 ) -> list[tuple[I64, F32]]:
-    """For each query, ordinals and scores of the k best live documents with tokens, best first, ties to the
-    lower ordinal. Only these leave the device.
+    """For each query, ordinals and scores of the k best live documents with tokens, best first.
+
+    Equal scores come by ascending ordinal. Only the k best leave the device.
 
     Args:
         ordinals: the documents to choose from, each once; all if None.
@@ -154,15 +155,15 @@ def top_k_batch(
     """
     chosen = _checked_ordinals(ordinals, codes.n_docs)
     dead = None if live is None else ~to_device(live, codes.device)
-    # Scores, and the room that choosing among them takes.
+    # Memory per query and document: the scores, and room for choosing among them.
     at_once = max(1, memory_bytes // (32 * max(len(chosen), 1)))
-    here = _on_device(chosen, codes)
+    on_device = _on_device(chosen, codes)
     found: list[tuple[I64, F32]] = []
     for first in range(0, len(queries), at_once):
         scores = _scores(queries[first : first + at_once], codes, chosen, n_planes, memory_bytes, fused)
         if dead is not None:
-            scores.masked_fill_(dead[here], -torch.inf)
-        found += _best(scores, here, min(k, len(chosen)))
+            scores.masked_fill_(dead[on_device], -torch.inf)
+        found += _best(scores, on_device, min(k, len(chosen)))
     return found
 
 
@@ -209,9 +210,9 @@ def _scores(
     if fused:
         if codes.padded_dim > _MAX_FUSED_DIM:
             raise KernelInputError(f"the fused kernel takes {_MAX_FUSED_DIM} dims, not {codes.padded_dim}")
-        from colsearch_kernels.gpu import triton_codes as triton_kernel
+        from colsearch_kernels.gpu import triton_codes
 
-        return triton_kernel.scores(queries, codes, _on_device(ordinals, codes), n_planes, memory_bytes)
+        return triton_codes.scores(queries, codes, _on_device(ordinals, codes), n_planes, memory_bytes)
     return _decoded_scores(queries, codes, ordinals, n_planes, memory_bytes)
 
 
@@ -242,7 +243,7 @@ def _decoded_scores(
         lengths = lengths[ordinals]
     on_device = _on_device(ordinals, codes)
     scores = torch.empty((len(queries), len(ordinals)), dtype=torch.float32, device=codes.device)
-    # Bytes, their unpacked integers twice, and similarities with their run numbers.
+    # Memory per token: its bytes, the unpacked integers twice, and similarities with their run numbers.
     token_bytes = 10 * codes.padded_dim + 16 * len(values)
     for docs in _chunks(_offsets(lengths), memory_bytes // token_bytes):
         best = _best_similarities(values, codes, on_device[docs], n_planes)
@@ -255,8 +256,8 @@ def _decoded_scores(
 def _best(scores: torch.Tensor, ordinals: torch.Tensor, k: int) -> list[tuple[I64, F32]]:
     """The k best of each row, best first; a score of -inf is none.
 
-    torch leaves open which of equal scores it takes. One more than k shows whether the last of them has equals
-    beyond, and then all of these are looked at.
+    torch does not say which of equal scores it takes. Asking for one more than k shows whether a score beyond the k-th
+    equals it; then all documents with this score are compared.
     """
     if k == 0:
         return [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(scores)
@@ -282,10 +283,10 @@ def _best_similarities(
     rows = _token_rows(starts, lengths)
     bits = sum(codes.plane_bits[:n_planes])
     odd = torch.full((len(rows), codes.padded_dim), -(2**bits - 1), dtype=torch.float32, device=codes.device)
-    for plane, first_byte, block, weight in blocks_of(codes, n_planes):
-        n_bytes = codes.padded_dim * block // 8
-        packed = codes.planes[plane][rows, first_byte : first_byte + n_bytes]
-        odd += unpack_block(packed, block).float() * (2 * weight)
+    for block in stored_blocks(codes.plane_bits[:n_planes], codes.padded_dim):
+        n_bytes = codes.padded_dim * block.bits // 8
+        packed = codes.planes[block.plane][rows, block.first_byte : block.first_byte + n_bytes]
+        odd += unpack_block(packed, block.bits).float() * (2 << block.bits_below)
     widths = codes.widths[n_planes - 1][rows, None].float()
     similarity = _integer_product(odd, values) * widths * 2.0 ** -(bits + 1)
     return _segment_max(similarity, lengths)
@@ -294,7 +295,7 @@ def _best_similarities(
 def _integer_product(odd: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """odd @ values.T of integers held as float32: exact, then rounded once to float32.
 
-    TensorFloat-32, where it is switched on, holds these integers of 8 bits and fewer exactly too.
+    TensorFloat-32, where it is switched on, also holds these integers of at most 8 bits exactly.
     """
     if odd.shape[1] <= _EXACT_DIMS:
         return odd @ values.T
@@ -319,7 +320,7 @@ def _weighted_sum(best: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
 
 def _summed_maxima(similarity: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """(n_runs,) float32 MaxSim of runs of rows; NaN for one with a similarity that is NaN or infinite."""
-    # A sum of zeros, or NaN: minus infinity would be no maximum.
+    # This is a sum of zeros, or NaN. A similarity of minus infinity would not show in the maxima.
     nothing = _segment_max((similarity - similarity).sum(dim=1, keepdim=True), lengths)[:, 0]
     scores = _segment_max(similarity, lengths).sum(dim=1)
     return torch.where(nothing.isnan(), nothing, scores)
@@ -328,7 +329,7 @@ def _summed_maxima(similarity: torch.Tensor, lengths: torch.Tensor) -> torch.Ten
 def _segment_max(similarity: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """Maxima of (n_tokens, n) over consecutive runs of rows: (n_runs, n), -inf for an empty run."""
     if similarity.device.type == "cuda":
-        # A third of the time there, and three times as much on the CPU.
+        # This takes a third of the time of `scatter_reduce_` on CUDA, but three times as long on the CPU.
         return torch.segment_reduce(similarity, "max", lengths=lengths, unsafe=True, initial=-torch.inf)
     runs = torch.repeat_interleave(torch.arange(len(lengths), device=similarity.device), lengths)
     best = torch.full((len(lengths), similarity.shape[1]), -torch.inf, device=similarity.device)
@@ -336,7 +337,7 @@ def _segment_max(similarity: torch.Tensor, lengths: torch.Tensor) -> torch.Tenso
 
 
 def _token_rows(starts: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Row numbers of all tokens of the documents, end to end."""
+    """Row numbers of all tokens of the documents, end to end; `ragged.indices_of_ranges` on the device."""
     ends = lengths.cumsum(0)
     first_of_run = torch.repeat_interleave(starts - (ends - lengths), lengths)
     return first_of_run + torch.arange(len(first_of_run), device=starts.device)

@@ -1,11 +1,10 @@
 """One pass over the codes on a GPU: decode, score and take the maximum, without writing a similarity.
 
-One program scores a few documents with a tile of query tokens. A block of b bits is read as bytes; shift s of
-its bytes holds the dims `w * (32 / b) + 4 * s + j`, so the query is laid out once in that order and the
-unpacked bytes go into an int8 dot product as they are. u is a weighted sum of its blocks, and so is the dot
-product. Of 8 bits, which would leave int8, u - 128 is taken, and so of two planes of 4 bits, whose nibbles are
-put together. A second kernel sums the maxima of each query in the order of its tokens, in float64, as
-`reference.score_codes` does, which is its oracle.
+One program scores a few documents with a tile of query tokens. A block of b bits is read as bytes. Shift s of its bytes
+holds the dims `w * (32 / b) + 4 * s + j`, so the query is laid out once in that order, and the unpacked bytes go into
+an int8 dot product as they are. u is a weighted sum of its blocks, and so is the dot product. Integers of 8 bits would
+not fit into int8, so u - 128 is used for them; two planes of 4 bits are joined to such bytes first. A second kernel
+sums the maxima of each query in the order of its tokens, in float64, as its oracle `reference.score_codes` does.
 """
 
 import os
@@ -17,20 +16,22 @@ import torch
 import triton
 import triton.language as tl
 
-from colsearch_kernels.gpu.device_codes import DeviceCodes, blocks_of, to_device_at_once
-from colsearch_kernels.layout.codes import I8, QuantizedQuery
+from colsearch_kernels.arguments import I8
+from colsearch_kernels.gpu.device_codes import DeviceCodes, to_device_at_once
+from colsearch_kernels.layout.codes import QuantizedQuery, StoredBlock, stored_blocks
 
-# Four bytes at a time, which Triton does not do by itself; its interpreter and other GPUs take them one by one.
+# Whether to use PTX that handles four bytes at a time, which Triton does not do by itself. Its interpreter and other
+# GPUs take the bytes one by one.
 _PTX = torch.version.cuda is not None and os.environ.get("TRITON_INTERPRET", "0") != "1"
 
 _TOKENS, _BYTES = 32, 64
 # Measured on an H200; DOCUMENTS is what one program scores.
 _STAGES, _DOCUMENTS = 2, 4
 _MAX_QUERY_TILE = 128
-# Of the query, held by a multiprocessor while it reads documents.
+# Bytes of the query that a multiprocessor holds while it reads documents.
 _QUERY_BYTES = 48 << 10
 _SUMMED = 128
-# CUDA's second axis has no more programs than that.
+# CUDA's second axis has at most 65,535 programs.
 _MOST_SUMMED = 65535 * _SUMMED
 
 
@@ -45,7 +46,7 @@ def scores(
 
     Args:
         ordinals: (n,) int64 on the device of the codes.
-        memory_bytes: of maxima, one float32 for each query token and document, that are held at once.
+        memory_bytes: limit of the maxima, one float32 for each query token and document, that are held at once.
     """
     n_query_tokens = sum(map(len, queries))
     tile = min(_MAX_QUERY_TILE, max(16, triton.next_power_of_2(n_query_tokens)))
@@ -56,8 +57,8 @@ def scores(
     n_rows = n_tiles * tile
     values = np.zeros((n_rows, codes.padded_dim), np.int8)
     np.concatenate([query.values for query in queries], out=values[:n_query_tokens])
-    blocks = blocks_of(codes, n_planes)
-    widths = sorted({bits for _, _, bits, _ in blocks})
+    blocks = stored_blocks(codes.plane_bits[:n_planes], codes.padded_dim)
+    widths = sorted({block.bits for block in blocks})
     sums, scales, ends, *ordered = to_device_at_once(
         [
             values.sum(axis=1, dtype=np.int32),
@@ -72,15 +73,15 @@ def scores(
     bits = sum(codes.plane_bits[:n_planes])
     at_once = min(max(1, memory_bytes // (4 * n_rows)), _MOST_SUMMED)
     for first in range(0, len(ordinals), at_once):
-        some = ordinals[first : first + at_once]
-        best = torch.empty((len(some), n_rows), dtype=torch.float32, device=codes.device)
-        _best_kernel[(triton.cdiv(len(some), _DOCUMENTS) * n_tiles,)](
-            some,
+        portion = ordinals[first : first + at_once]
+        best = torch.empty((len(portion), n_rows), dtype=torch.float32, device=codes.device)
+        _best_kernel[(triton.cdiv(len(portion), _DOCUMENTS) * n_tiles,)](
+            portion,
             codes.offsets,
             codes.widths[n_planes - 1],
             sums,
             best,
-            len(some),
+            len(portion),
             *arguments,
             BITS=bits,
             TILES=n_tiles,
@@ -92,27 +93,28 @@ def scores(
             num_warps=n_warps,
             num_stages=_STAGES,
         )
-        _sum_kernel[(len(queries), triton.cdiv(len(some), _SUMMED))](
-            some, codes.offsets, best, scales, ends, found[:, first:],
-            len(some), n_rows, found.stride(0), DOCUMENTS=_SUMMED,
+        _sum_kernel[(len(queries), triton.cdiv(len(portion), _SUMMED))](
+            portion, codes.offsets, best, scales, ends, found[:, first:],
+            len(portion), n_rows, found.stride(0), DOCUMENTS=_SUMMED,
         )  # fmt: skip
     return found
 
 
 def _block_arguments(
-    codes: DeviceCodes, blocks: Sequence[tuple[int, int, int, int]], ordered: dict[int, torch.Tensor]
+    codes: DeviceCodes, blocks: Sequence[StoredBlock], ordered: dict[int, torch.Tensor]
 ) -> list[Any]:
-    """What `_best_kernel` is told of each block; it has slots for three, and one of 0 bits is compiled away.
+    """The arguments of `_best_kernel` for each block; it has slots for three, and one of 0 bits is compiled away.
 
     Args:
-        ordered: the query as a block of so many bits needs it.
+        ordered: the query laid out for blocks, by their number of bits.
     """
     arguments: list[Any] = []
-    for plane, first_byte, bits, weight in blocks:
-        row_bytes, n_bytes = codes.planes[plane].shape[1], codes.padded_dim * bits // 8
-        arguments += [codes.planes[plane], ordered[bits], row_bytes, first_byte, n_bytes, bits, weight]
+    for block in blocks:
+        plane, query = codes.planes[block.plane], ordered[block.bits]
+        n_bytes, weight = codes.padded_dim * block.bits // 8, 1 << block.bits_below
+        arguments += [plane, query, plane.shape[1], block.first_byte, n_bytes, block.bits, weight]
     for _ in range(3 - len(blocks)):
-        arguments += [codes.planes[0], ordered[blocks[0][2]], 0, 0, 0, 0, 0]
+        arguments += [codes.planes[0], ordered[blocks[0].bits], 0, 0, 0, 0, 0]
     return arguments
 
 
@@ -137,7 +139,7 @@ def _field(packed, BITS: tl.constexpr, PTX: tl.constexpr):  # type: ignore[no-un
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _shifted(packed, BITS: tl.constexpr, PTX: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Bytes whose lowest bits are those that lay `BITS` higher; what else they hold is anything."""
+    """Bytes whose lowest bits are those that lay `BITS` higher; the other bits are undefined."""
     if not PTX:
         return packed >> BITS
     SHIFT: tl.constexpr = "4" if BITS == 4 else "2" if BITS == 2 else "1"
@@ -277,7 +279,7 @@ def _joined_dot(  # type: ignore[no-untyped-def]
     return total
 
 
-# One compilation whatever the number of documents.
+# Compiled once, whatever the number of documents.
 @triton.jit(do_not_specialize=["n_docs"])  # type: ignore[untyped-decorator]
 def _best_kernel(  # type: ignore[no-untyped-def]
     ordinals,
@@ -317,13 +319,13 @@ def _best_kernel(  # type: ignore[no-untyped-def]
 ):
     """Each query token's best similarity in each document: `best` (n_docs, TILES * QUERIES)."""
     JOINED: tl.constexpr = BITS0 == 4 and BITS1 == 4 and BITS2 == 0
-    # What is taken off each integer, so that it fits a signed byte.
+    # Subtracted from each integer, so that it fits a signed byte.
     OFFSET: tl.constexpr = 128 if JOINED or BITS0 == 8 else 0
-    # Neighbours score the same documents, which the second of them finds in the cache.
+    # Neighbouring programs score the same documents, so that the second one finds them in the cache.
     first_document = (tl.program_id(0) // TILES).to(tl.int64) * DOCUMENTS
     columns = tl.program_id(0) % TILES * QUERIES + tl.arange(0, QUERIES)
     n_rows = TILES * QUERIES
-    # 2 u - (2**b - 1) times q, less what the dot product of u - OFFSET gives twice.
+    # The part of the sum of (2 u - (2**b - 1)) q that twice the dot product of u - OFFSET leaves out.
     constant = (2 * OFFSET - ((1 << BITS) - 1)) * tl.load(sums + columns)
     tiles0 = _query_tiles(query0, columns, n_rows, N_BYTES0, BITS0, BYTES)
     tiles1 = tiles0
@@ -338,7 +340,7 @@ def _best_kernel(  # type: ignore[no-untyped-def]
         last = tl.load(offsets + ordinal + 1)
         maxima = tl.full((QUERIES,), float("-inf"), dtype=tl.float32)
         for start in range(first, last, TOKENS):
-            # Beyond the last token it is read again, which changes no maximum.
+            # Beyond the last token that token is read again, which changes no maximum.
             rows = tl.minimum(start + tl.arange(0, TOKENS), last - 1)
             if JOINED:
                 total = _joined_dot(plane0, plane1, tiles0, rows, N_BYTES0, TOKENS, QUERIES, BYTES, PTX)
@@ -360,7 +362,7 @@ def _best_kernel(  # type: ignore[no-untyped-def]
             width = tl.load(widths + rows).to(tl.float32)
             similarity = (2 * total + constant[None, :]).to(tl.float32) * width[:, None]
             maxima = tl.maximum(maxima, tl.max(similarity, axis=0))
-        # A power of two, which changes no order and rounds nothing.
+        # The factor is a power of two, so it changes no order and rounds nothing.
         tl.store(best + document * n_rows + columns, maxima * (1.0 / (1 << (BITS + 1))))
 
 

@@ -1,6 +1,6 @@
 """Float MaxSim of ragged documents on a GPU in one pass: nothing is padded, and no similarity is written.
 
-Oracle: `reference.maxsim`; sums are float32, of products as the tensor cores add them up.
+Oracle: `reference.maxsim`. Sums are float32; the tensor cores choose the order in which they add products.
 """
 
 import torch
@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 
 _TOKENS, _DIMS = 32, 64
-# What one program scores.
+# Documents that one program scores.
 _DOCUMENTS = 4
 _MAX_QUERY_TILE = 64
 
@@ -39,7 +39,7 @@ def maxsim(query: torch.Tensor, vectors: torch.Tensor, offsets: torch.Tensor) ->
             DOCUMENTS=_DOCUMENTS,
             TOKENS=_TOKENS,
             DIMS=_DIMS,
-            # Exact products of float32 are no work for tensor cores, and take more registers.
+            # Tensor cores cannot compute exact products of float32, which therefore take more registers.
             num_warps=4 if query.dtype == torch.float32 else 1 if tile <= 32 else 2,
         )
     return scores
@@ -53,7 +53,7 @@ def _dims_of(  # type: ignore[no-untyped-def]
     DIM: tl.constexpr,
     DIMS: tl.constexpr,
 ):
-    """(len(rows), DIMS): one run of dims of some rows, zeros beyond the last."""
+    """(len(rows), DIMS): one run of dims of these rows, with zeros beyond the last dim."""
     position = RUN * DIMS + tl.arange(0, DIMS)
     address = matrix + rows[:, None] * DIM + position[None, :]
     if DIM % DIMS == 0:
@@ -61,7 +61,7 @@ def _dims_of(  # type: ignore[no-untyped-def]
     return tl.load(address, mask=position[None, :] < DIM, other=0.0)
 
 
-# One compilation whatever the number of documents and of query tokens.
+# Compiled once, whatever the number of documents and of query tokens.
 @triton.jit(do_not_specialize=["n_docs", "n_query_tokens"])  # type: ignore[untyped-decorator]
 def _maxsim_kernel(  # type: ignore[no-untyped-def]
     query,
@@ -81,7 +81,7 @@ def _maxsim_kernel(  # type: ignore[no-untyped-def]
     last_document = tl.minimum(first_document + DOCUMENTS, n_docs)
     for tile in range(TILES):
         columns = tile * QUERIES + tl.arange(0, QUERIES)
-        # Beyond the last token it is read again, and not counted.
+        # Beyond the last token that token is read again, and not counted.
         asked = tl.minimum(columns, n_query_tokens - 1)
         tiles = ()
         for run in tl.static_range((DIM + DIMS - 1) // DIMS):
@@ -91,8 +91,8 @@ def _maxsim_kernel(  # type: ignore[no-untyped-def]
             first = tl.load(offsets + document)
             last = tl.load(offsets + document + 1)
             maxima = tl.full((QUERIES,), float("-inf"), dtype=tl.float32)
-            # Zero, or NaN if a similarity is NaN or infinite, which no maximum need show.
-            nothing = 0.0
+            # Zero, or NaN if a similarity is NaN or infinite, which a maximum may hide.
+            zero_or_nan = 0.0
             for start in range(first, last, TOKENS):
                 rows = tl.minimum(start + tl.arange(0, TOKENS), last - 1)
                 similarity = tl.zeros((TOKENS, QUERIES), dtype=tl.float32)
@@ -100,8 +100,8 @@ def _maxsim_kernel(  # type: ignore[no-untyped-def]
                     part = _dims_of(vectors, rows, run, DIM, DIMS)
                     similarity = tl.dot(part, tiles[run], similarity, input_precision="ieee")
                 maxima = tl.maximum(maxima, tl.max(similarity, axis=0))
-                nothing += tl.sum(tl.sum(similarity - similarity, axis=0), axis=0)
-            total = tl.sum(tl.where(columns < n_query_tokens, maxima, 0.0), axis=0) + nothing
+                zero_or_nan += tl.sum(tl.sum(similarity - similarity, axis=0), axis=0)
+            total = tl.sum(tl.where(columns < n_query_tokens, maxima, 0.0), axis=0) + zero_or_nan
             if tile > 0:
                 total += tl.load(scores + document)
             tl.store(scores + document, total)

@@ -1,4 +1,4 @@
-"""What the kernels score: bit planes of documents, and a query on a 7-bit grid.
+"""The data that kernels score: bit planes of documents, and queries on a 7-bit grid.
 
 One token vector is `dim` numbers, padded with zeros to `padded_dim` and rotated; each rotated number
 is an integer u of B bits on the token's own uniform grid, and its value is
@@ -9,33 +9,27 @@ The planes of a code are the high to low bits of the same u: for plane_bits (4, 
 four bits and plane 1 the low four. Reading planes 0..i gives the top b_i bits, a number on a coarser grid
 of 2**b_i cells, with a width of its own (see `quantize.encode` for how widths are chosen).
 
-Bytes of one token in a plane of b = 1, 2, 4 or 8 bits: little-endian 32-bit words, word w holding the dims
-from w * (32 / b) on; `(word >> b * s) & mask` are four consecutive dims, one per byte, which is what
-vpdpbusd and sdot take: byte j of the shifted word is dim `w * (32 / b) + 4 * s + j`. A plane of 6 bits is
-a 4-bit block (the high bits of the six) followed by a 2-bit block.
+The bytes of one token in a plane of b = 1, 2, 4 or 8 bits are little-endian 32-bit words, and word w holds the dims
+from w * (32 / b) on. `(word >> b * s) & mask` are four consecutive dims, one per byte, as vpdpbusd and sdot take them:
+byte j of the shifted word is dim `w * (32 / b) + 4 * s + j`. A plane of 6 bits is a 4-bit block (the high bits of the
+six) followed by a 2-bit block.
 """
 
-from ctypes import c_size_t as _Pointer
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from colsearch_kernels.arguments import F32, I8, I64, MAX_PADDED_DIM, U8, U16, TokenLayout
+from colsearch_kernels.checks import checked_array
 from colsearch_kernels.errors import KernelInputError
 from colsearch_kernels.runtime.lazy import lazy
-
-F32: TypeAlias = NDArray[np.float32]
-I64: TypeAlias = NDArray[np.int64]
-I8: TypeAlias = NDArray[np.int8]
-U8: TypeAlias = NDArray[np.uint8]
-U16: TypeAlias = NDArray[np.uint16]
 
 PLANE_BITS = ((8,), (4,), (2,), (1,), (4, 4), (2, 6))
 # |q| <= 63: AVX2's maddubs adds two products of u8 and s8 in 16 bits and saturates beyond.
 QUERY_MAX = 63
-# Above this, 2 * sum(q * u) of one token could leave 32 bits.
-MAX_PADDED_DIM = 32768
+# As integers, all float16 from this one on are infinite, NaN or negative.
+FIRST_BAD_WIDTH_BITS = 0x7C00
 
 
 def checked_plane_bits(plane_bits: tuple[int, ...]) -> tuple[int, ...]:
@@ -45,9 +39,49 @@ def checked_plane_bits(plane_bits: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(plane_bits)
 
 
+def checked_n_planes(n_planes: int | None, plane_bits: tuple[int, ...]) -> int:
+    """The number of planes to read; None stands for all of them."""
+    if n_planes is None:
+        return len(plane_bits)
+    if not 1 <= n_planes <= len(plane_bits):
+        raise KernelInputError(
+            f"n_planes must be 1..{len(plane_bits)} for planes {plane_bits}, not {n_planes}"
+        )
+    return n_planes
+
+
 def block_bits(bits: int) -> tuple[int, ...]:
-    """Widths of the blocks that one plane is stored in: itself, or 4 then 2 for 6."""
+    """Bits of the blocks that a row of one plane is stored in, high bits first: itself, or 4 then 2 for 6."""
     return (4, 2) if bits == 6 else (bits,)
+
+
+class StoredBlock(NamedTuple):
+    """One block of a token's row.
+
+    Attributes:
+        plane: number of the plane that the block lies in.
+        first_byte: place of the block in the plane's row.
+        bits_below: bits of the integer u that are lower than the block's.
+        bits: bits per dim.
+    """
+
+    plane: int
+    first_byte: int
+    bits_below: int
+    bits: int
+
+
+def stored_blocks(plane_bits: tuple[int, ...], n_dims: int) -> list[StoredBlock]:
+    """The blocks of all planes, high bits first."""
+    blocks = []
+    bits_below = sum(plane_bits)
+    for plane, bits in enumerate(plane_bits):
+        first_byte = 0
+        for block in block_bits(bits):
+            bits_below -= block
+            blocks.append(StoredBlock(plane, first_byte, bits_below, block))
+            first_byte += n_dims * block // 8
+    return blocks
 
 
 def padded_dim(dim: int, plane_bits: tuple[int, ...]) -> int:
@@ -55,6 +89,11 @@ def padded_dim(dim: int, plane_bits: tuple[int, ...]) -> int:
     narrowest = min(block for bits in plane_bits for block in block_bits(bits))
     step = 32 // narrowest
     return -(-dim // step) * step
+
+
+def bad_widths(widths: U16) -> I64:
+    """Places of the widths, as float16 bits, that are not finite or are negative."""
+    return np.flatnonzero(widths >= FIRST_BAD_WIDTH_BITS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,32 +130,22 @@ class Codes:
             )
         for bits, plane, width in zip(self.plane_bits, self.planes, self.widths):
             row_bytes = self.padded_dim * bits // 8
-            _check_array(plane, np.uint8, (self.n_tokens, row_bytes), f"plane of {bits} bits")
-            _check_array(width, np.uint16, (self.n_tokens,), f"widths of the plane of {bits} bits")
+            checked_array(plane, np.uint8, (self.n_tokens, row_bytes), f"plane of {bits} bits")
+            checked_array(width, np.uint16, (self.n_tokens,), f"widths of the plane of {bits} bits")
 
     @lazy
     def padded_dim(self) -> int:
         return padded_dim(self.dim, self.plane_bits)
 
     @lazy
-    def addresses(self) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-        """Of planes, widths and offsets; asking NumPy takes 2 microseconds each."""
-        return (
-            tuple(address(plane) for plane in self.planes),
-            tuple(address(width) for width in self.widths),
-            address(self.offsets),
-        )
-
-    @lazy
-    def rows(self) -> dict[int, Any]:
-        """What `packing.Rows` has made of them, by the number of planes."""
+    def token_layouts(self) -> dict[int, TokenLayout]:
+        """The layouts that `token_layout.of_codes` has built, by the number of planes."""
         return {}
 
     def check_widths(self) -> None:
         """Raise KernelInputError unless all widths are finite and not negative; reads 2 bytes a token."""
         for bits, width in zip(self.plane_bits, self.widths):
-            # As an integer, every float16 from 0x7C00 on is infinite, NaN or negative.
-            bad = np.flatnonzero(width >= 0x7C00)
+            bad = bad_widths(width)
             if len(bad):
                 raise KernelInputError(
                     f"widths of the plane of {bits} bits: token {bad[0]} has {width.view(np.float16)[bad[0]]}"
@@ -151,16 +180,16 @@ class QuantizedQuery:
         n_query_tokens, n_dims = self.values.shape if self.values.ndim == 2 else (0, 0)
         if n_query_tokens < 1 or n_dims < 1:
             raise KernelInputError(f"query must be (n_query_tokens >= 1, dim >= 1), not {self.values.shape}")
-        _check_array(self.values, np.int8, (n_query_tokens, n_dims), "query values")
-        _check_array(self.scales, np.float32, (n_query_tokens,), "query scales")
+        checked_array(self.values, np.int8, (n_query_tokens, n_dims), "query values")
+        checked_array(self.scales, np.float32, (n_query_tokens,), "query scales")
         if int(self.values.max()) > QUERY_MAX or int(self.values.min()) < -QUERY_MAX:
             raise KernelInputError(f"query values must lie within -{QUERY_MAX}..{QUERY_MAX}")
         if not (np.isfinite(self.scales).all() and (self.scales >= 0).all()):
             raise KernelInputError("query scales must be finite and not negative")
 
     @classmethod
-    def made(cls, values: I8, scales: F32) -> "QuantizedQuery":
-        """Of a kernel's own output, which needs no second look."""
+    def unchecked(cls, values: I8, scales: F32) -> "QuantizedQuery":
+        """A query whose arrays come from our own kernel, so that they need no check."""
         query = object.__new__(cls)
         object.__setattr__(query, "values", values)
         object.__setattr__(query, "scales", scales)
@@ -170,41 +199,13 @@ class QuantizedQuery:
     def padded_dim(self) -> int:
         return int(self.values.shape[1])
 
-    @lazy
-    def addresses(self) -> tuple[int, int]:
-        """Of values and scales."""
-        return address(self.values), address(self.scales)
-
     def __len__(self) -> int:
         return len(self.values)
-
-
-# An array's data pointer follows the head that all objects have: `PyArrayObject` in numpy/ndarraytypes.h, a
-# layout that compiled extensions rely on, so that it cannot change within NumPy's ABI.
-_POINTER_OFFSET = object.__basicsize__
-
-
-def address(array: NDArray[Any]) -> int:
-    """Of the first byte of an array, which must be one; a tenth of the time of `array.ctypes.data`."""
-    return _Pointer.from_address(id(array) + _POINTER_OFFSET).value
-
-
-def _check_array(array: NDArray[np.generic], dtype: type, shape: tuple[int, ...], name: str) -> None:
-    # `==` on dtypes also compares the byte order.
-    if not isinstance(array, np.ndarray) or array.dtype != np.dtype(dtype):
-        found = array.dtype.str if isinstance(array, np.ndarray) else type(array).__name__
-        raise KernelInputError(f"{name}: need a {np.dtype(dtype).name} array, found {found}")
-    if array.shape != shape:
-        raise KernelInputError(f"{name}: need shape {shape}, found {array.shape}")
-    if not (array.flags.c_contiguous and array.flags.aligned):
-        raise KernelInputError(
-            f"{name}: need C-contiguous, aligned memory; pass np.require(array, requirements='CA')"
-        )
 
 
 def _check_offsets(offsets: I64) -> None:
     if not isinstance(offsets, np.ndarray) or offsets.ndim != 1 or len(offsets) < 1:
         raise KernelInputError("offsets: need a 1-d int64 array of n_docs + 1 numbers, starting with 0")
-    _check_array(offsets, np.int64, offsets.shape, "offsets")
+    checked_array(offsets, np.int64, offsets.shape, "offsets")
     if offsets[0] != 0 or (np.diff(offsets) < 0).any():
         raise KernelInputError("offsets: must start with 0 and never decrease")

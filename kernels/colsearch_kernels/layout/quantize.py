@@ -1,40 +1,39 @@
 """Token vectors to codes and back: a fixed rotation, a uniform grid per token, an unbiased width.
 
-After the rotation all coordinates of a vector look alike, so one grid per token serves them all. As there,
-everything is strict IEEE arithmetic in a fixed order.
+After the rotation all coordinates of a vector look alike, so one grid per token serves them all. Like the rotation,
+everything here is strict IEEE arithmetic in a fixed order.
 """
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from colsearch_kernels import reference
+from colsearch_kernels.arguments import F32, U8, U16, CodeGrid, EncodedPlanes
+from colsearch_kernels.checks import checked_vectors
 from colsearch_kernels.errors import KernelInputError
-from colsearch_kernels.layout.codes import (
-    F32,
-    I64,
-    U8,
-    U16,
-    QuantizedQuery,
-    address,
-    block_bits,
-    checked_plane_bits,
-    padded_dim,
-)
+from colsearch_kernels.layout.codes import QuantizedQuery, checked_plane_bits, padded_dim, stored_blocks
 from colsearch_kernels.layout.packing import aligned_block
-from colsearch_kernels.layout.rotation import checked_vectors, rotate_back, rotation, rotation_for, tile_bytes
-from colsearch_kernels.runtime.native import Kernel
-from colsearch_kernels.runtime.tiers import LANES
+from colsearch_kernels.layout.rotation import rotate_back, rotation, rotation_for
+from colsearch_kernels.runtime.kernel import kernel
+from colsearch_kernels.runtime.tiers import LANES, VECTOR_BYTES
 
-_encode_tiles, _query_tiles = Kernel("quantize.encode_tiles"), Kernel("quantize.query_tiles")
-# A change of anything that changes codes needs a new number here and a migration of stored indexes.
+if TYPE_CHECKING:
+    from colsearch_kernels.compiled.quantize import encode_tiles, query_tiles
+else:
+    encode_tiles = kernel("quantize.encode_tiles", globals())
+    query_tiles = kernel("quantize.query_tiles", globals())
+
+# Any change that changes codes needs a new number here and a migration of stored indexes.
 CODE_VERSION = 1
 
-# Width of the grid: the smaller of two multiples, of the largest |x| and of the root mean square of the
-# rotated token. Measured on MiniLM token vectors. 4 bits: within 5 % of the error that a search per token for
-# the best width leaves, at 96 to 384 dims. Nested planes share the grid: the whole span gives (4, 4) an overlap
-# of the first 10 with float32 of .971 and .998 at 128 dims, where the best first plane, .972, would cost the
-# second .006; (2, 6) trades .907 and .990, and two grids of their own would give .911 and .997.
+# The width of the grid is the smaller of two products: the first factor times the largest |x|, and the second factor
+# times the root mean square of the rotated token. The factors were chosen on MiniLM token vectors. With 4 bits the
+# error is within 5 % of what a search for the best width of each token leaves, at 96 to 384 dims. Nested planes share
+# a grid. At 128 dims the whole span gives (4, 4) an overlap of the first 10 hits with float32 of .971 with one plane
+# and .998 with both; the best grid for the first plane, .972, would cost the second .006. (2, 6) gets .907 and .990,
+# where a grid for each plane would give .911 and .997.
 _GRID_WIDTH = {
     (8,): (2.0, math.inf),
     (4,): (1.9, 5.8),
@@ -54,22 +53,21 @@ def encode(vectors: F32, plane_bits: tuple[int, ...], seed: int) -> tuple[tuple[
     Args:
         vectors: (n_tokens, dim) float32.
     Returns: planes and widths as `Codes` holds them. A row with NaN or infinity gets a width that is not
-        finite, a row of zeros the width 0: both are for the caller to refuse.
+        finite, and a row of zeros gets the width 0: the caller must refuse both.
     """
     vectors = checked_vectors(vectors)
-    n_tokens = len(vectors)
-    n_dims = padded_dim(vectors.shape[1], checked_plane_bits(plane_bits))
-    turn = rotation(n_dims, seed)
+    n_tokens, dim = vectors.shape
+    n_dims = padded_dim(dim, checked_plane_bits(plane_bits))
     planes = tuple(np.empty((n_tokens, n_dims * bits // 8), np.uint8) for bits in plane_bits)
     widths = np.empty((len(plane_bits), n_tokens), np.float32)
-    # Bits of the first plane, of the first two.
-    prefix_bits, blocks = np.cumsum(plane_bits, dtype=np.int64), _blocks(plane_bits, n_dims)
-    _memory, scratch = aligned_block(tile_bytes(n_dims) + 2 * LANES * n_dims + 16 * LANES)
-    _encode_tiles(
-        address(vectors), *vectors.shape, *turn.arguments, address(prefix_bits), len(prefix_bits),
-        *_GRID_WIDTH[plane_bits], address(blocks), len(blocks), address(planes[0]), address(planes[-1]),
-        address(widths), scratch,
-    )  # fmt: skip
+    blocks = np.array(stored_blocks(plane_bits, n_dims), np.int64)
+    span_factor, rms_factor = map(np.float32, _GRID_WIDTH[plane_bits])
+    prefix_bits = np.cumsum(plane_bits, dtype=np.int64)
+    grid = CodeGrid(prefix_bits, len(prefix_bits), span_factor, rms_factor, blocks, len(blocks))
+    # Dims as float32 and twice as bytes, and four vectors of one number per lane.
+    scratch = aligned_block((VECTOR_BYTES + 2 * LANES) * n_dims + 4 * VECTOR_BYTES)
+    output = EncodedPlanes(planes[0], planes[-1], widths)
+    encode_tiles(vectors, n_tokens, dim, rotation(n_dims, seed), grid, output, scratch)
     with np.errstate(over="ignore"):
         halves = widths.astype(np.float16).view(np.uint16)
     return planes, tuple(halves)
@@ -97,26 +95,13 @@ def quantize_query(query: F32, plane_bits: tuple[int, ...], seed: int) -> Quanti
     Oracle: reference.quantize_query of the rotated query, equal to the bit.
     """
     query = checked_vectors(query)
-    turn = rotation_for(query.shape[1], plane_bits, seed)
-    values = np.empty((len(query), turn.n_dims), np.int8)
-    scales = np.empty(len(query), np.float32)
-    _memory, scratch = aligned_block(tile_bytes(turn.n_dims) + LANES * turn.n_dims + 12 * LANES)
-    not_finite = _query_tiles(
-        address(query), *query.shape, *turn.arguments, address(values), address(scales), scratch
-    )
+    n_tokens, dim = query.shape
+    transform = rotation_for(dim, plane_bits, seed)
+    n_dims = transform.n_dims
+    values, scales = np.empty((n_tokens, n_dims), np.int8), np.empty(n_tokens, np.float32)
+    # Dims as float32 and as bytes, and three vectors of one number per lane.
+    scratch = aligned_block((VECTOR_BYTES + LANES) * n_dims + 3 * VECTOR_BYTES)
+    not_finite = query_tiles(query, n_tokens, dim, transform, values, scales, scratch)
     if not_finite:
         raise KernelInputError("the query holds NaN or infinity, or numbers too large to rotate")
-    return QuantizedQuery.made(values, scales)
-
-
-def _blocks(plane_bits: tuple[int, ...], n_dims: int) -> I64:
-    """Rows of (plane, first byte, bits below it in the integer, bits) for each stored block."""
-    blocks = []
-    below = sum(plane_bits)
-    for plane, bits in enumerate(plane_bits):
-        first_byte = 0
-        for block in block_bits(bits):
-            below -= block
-            blocks.append((plane, first_byte, below, block))
-            first_byte += n_dims * block // 8
-    return np.array(blocks, np.int64)
+    return QuantizedQuery.unchecked(values, scales)

@@ -1,110 +1,118 @@
 """Features of tokens, whose sum over a query a learned prefilter takes, and the vector that this sum becomes.
 
-The same bits on every machine: products are integers, and everything else is done in a fixed order.
+The results are the same bits on every machine: products are integers, and everything else is done in a fixed order.
 """
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from colsearch_kernels.arguments import F32, Landmarks, Projection
 from colsearch_kernels.errors import KernelInputError
-from colsearch_kernels.layout.codes import F32, QuantizedQuery, address
-from colsearch_kernels.layout.packing import aligned_block
-from colsearch_kernels.prefilter.products import packed_rows, products_shape, scratch_bytes
-from colsearch_kernels.runtime.native import Kernel
+from colsearch_kernels.layout.codes import QuantizedQuery
+from colsearch_kernels.layout.packing import aligned_block, pack_fixed_vectors, products_bytes
+from colsearch_kernels.runtime.kernel import kernel
 
-_features, _query_vector = Kernel("features.features"), Kernel("features.query_vector")
+if TYPE_CHECKING:
+    from colsearch_kernels.compiled.features import features, query_vector
+else:
+    features = kernel("features.features", globals())
+    query_vector = kernel("features.query_vector", globals())
 
 
 class TokenFeatures:
-    """Of a token of norm c: c times its soft assignment to landmarks, the token itself, and c.
+    """Features of a token of norm c: c times its soft assignment to landmarks, the token itself, and c.
 
-    Features of c * t are c times those of t, as MaxSim's are. `len` is their number.
+    The features of c * t are c times those of t, as MaxSim's are. `len` is the number of features.
 
     Args:
         landmarks: unit vectors.
-        sharpness: what cosines with the landmarks are multiplied with before the softmax.
+        sharpness: factor of the cosines with the landmarks in the softmax.
     Raises: KernelInputError: if the number of dims is no multiple of 4.
     """
 
     def __init__(self, landmarks: QuantizedQuery, sharpness: float) -> None:
-        self.packed = packed_rows(landmarks)
-        self.n_landmarks, self.n_dims = len(landmarks), landmarks.padded_dim
-        self.sharpness = sharpness
+        lanes = pack_fixed_vectors(landmarks)
+        n_landmarks, n_dims = landmarks.values.shape
+        self.landmarks = Landmarks(lanes, n_landmarks, n_dims, np.float32(sharpness))
+        self._n_features = int(n_landmarks + n_dims + 1)
 
     def __len__(self) -> int:
-        return self.n_landmarks + self.n_dims + 1
+        return self._n_features
 
-    def of(self, tokens: QuantizedQuery) -> F32:
+    def compute(self, tokens: QuantizedQuery) -> F32:
         """(n_tokens, n_features) float32.
 
         Raises: KernelInputError: if the tokens have another number of dims.
         """
         self.check(tokens)
         n = len(tokens)
-        features = np.empty((n, len(self)), np.float32)
-        products = np.empty(products_shape(n, self.packed), np.float32)
-        _memory, scratch = aligned_block(scratch_bytes(n, self.n_dims), zeroed=True)
-        values, scales = tokens.addresses
-        _features(
-            values, scales, n, self.n_dims, self.n_landmarks, self.sharpness, *self.packed.arguments,
-            scratch, address(products), address(features),
-        )  # fmt: skip
-        return features
+        found = np.empty((n, len(self)), np.float32)
+        landmarks = self.landmarks
+        memory = aligned_block(products_bytes(n, landmarks.n_dims, landmarks.lanes.n_vectors), zeroed=True)
+        features(tokens.values, tokens.scales, n, landmarks, memory, found)
+        return found
 
     def check(self, tokens: QuantizedQuery) -> None:
-        if tokens.padded_dim != self.n_dims:
+        """Raise KernelInputError if the tokens have another number of dims than the landmarks."""
+        if tokens.padded_dim != self.landmarks.n_dims:
             raise KernelInputError(
-                f"the tokens have padded dim {tokens.padded_dim}, the landmarks {self.n_dims}"
+                f"the tokens have padded dim {tokens.padded_dim}, the landmarks {self.landmarks.n_dims}"
             )
 
 
 class QueryVectors:
-    """From queries to vectors: their features, summed, times a projection.
+    """Turns queries into vectors: the features of a query, summed, times a projection.
 
     Args:
         features: of tokens.
         projection: (n_dims, n_features, zeros up to whole 32-bit words) bytes, by rows; of scale 1.
-        scales: (n_features,) float32, what the features are multiplied with before they are projected.
-        baseline: (n_features,) float32, what they are multiplied with and summed for the second result.
+        scales: (n_features,) float32, factors of the features before they are projected.
+        baseline: (n_features,) float32, factors of the features in the sum that is the second result.
     Raises: KernelInputError.
     """
 
     def __init__(
         self, features: TokenFeatures, projection: QuantizedQuery, scales: F32, baseline: F32
     ) -> None:
-        self._n_padded = -(-len(features) // 4) * 4
-        if projection.padded_dim != self._n_padded:
-            raise KernelInputError(
-                f"the projection takes {projection.padded_dim} features, not {self._n_padded}"
-            )
+        n_features = len(features)
+        n_padded = -(-n_features // 4) * 4
+        if projection.padded_dim != n_padded:
+            raise KernelInputError(f"the projection takes {projection.padded_dim} features, not {n_padded}")
         for name, array in (("scales", scales), ("baseline", baseline)):
-            if array.dtype != np.float32 or array.shape != (len(features),):
+            if array.dtype != np.float32 or array.shape != (n_features,):
                 raise KernelInputError(
-                    f"{name} must be float32 ({len(features)},), not {array.dtype} {array.shape}"
+                    f"{name} must be float32 ({n_features},), not {array.dtype} {array.shape}"
                 )
         self._features = features
-        self._packed = packed_rows(projection)
-        self._n_dims = len(projection)
-        self._scales, self._baseline = (np.ascontiguousarray(array) for array in (scales, baseline))
+        self._projection = Projection(
+            lanes=pack_fixed_vectors(projection),
+            n_rows=len(projection),
+            n_features=n_features,
+            n_padded=n_padded,
+            scales=np.ascontiguousarray(scales),
+            baseline=np.ascontiguousarray(baseline),
+        )
+        self._projection_bytes = products_bytes(2, n_padded, self._projection.lanes.n_vectors)
 
-    def of(self, query: QuantizedQuery) -> tuple[F32, float]:
-        """(n_dims,) float32, and the sum of the features times the baseline.
+    def embed(self, query: QuantizedQuery) -> tuple[F32, float]:
+        """The vector, (n_dims,) float32, and the sum of the features times the baseline.
 
         Raises: KernelInputError: if the query has another number of dims.
         """
-        features = self._features
-        features.check(query)
-        values, scales = query.addresses
-        n, n_padded = len(query), self._n_padded
-        products = np.empty(products_shape(n, features.packed), np.float32)
-        projected = np.empty(products_shape(2, self._packed), np.float32)
-        _memory, scratch = aligned_block(scratch_bytes(n, features.n_dims), zeroed=True)
-        _more_memory, more_scratch = aligned_block(scratch_bytes(2, n_padded), zeroed=True)
-        vector, base = np.empty(self._n_dims, np.float32), np.empty(1)
-        _weights_memory, weights = aligned_block(4 * n * len(features) + 6 * n_padded + 8)
-        _query_vector(
-            values, scales, n, features.n_dims, features.n_landmarks, features.sharpness,
-            *features.packed.arguments, scratch, address(products), address(self._scales),
-            address(self._baseline), len(features), n_padded, *self._packed.arguments, more_scratch,
-            address(projected), weights, address(vector), self._n_dims, address(base),
-        )  # fmt: skip
-        return vector, float(base[0])
+        values, landmarks, projection = query.values, self._features.landmarks, self._projection
+        n_tokens, n_dims = values.shape
+        if n_dims != landmarks.n_dims:
+            self._features.check(query)
+        memory = aligned_block(self._work_bytes(n_tokens), zeroed=True)
+        vector = np.empty(projection.n_rows, np.float32)
+        baseline = query_vector(values, query.scales, n_tokens, landmarks, projection, memory, vector)
+        return vector, baseline
+
+    def _work_bytes(self, n_tokens: int) -> int:
+        """Bytes that the kernel writes to."""
+        landmarks, projection = self._features.landmarks, self._projection
+        landmark_bytes = products_bytes(n_tokens, landmarks.n_dims, landmarks.lanes.n_vectors)
+        # The features of each token, their sum, and this sum as two rows of bytes with a scale each.
+        sums = 4 * n_tokens * projection.n_features + 4 * projection.n_padded + 2 * projection.n_padded + 8
+        return landmark_bytes + self._projection_bytes + sums

@@ -7,10 +7,10 @@ T = TypeVar("T")
 
 
 class lazy(Generic[T]):
-    """`functools.cached_property` without a lock.
+    """`functools.cached_property` without a lock; two threads may therefore both compute the value.
 
-    Until Python 3.12 that one holds a lock which all instances share: threads wait for each other, and a
-    child that is forked while one of them holds it waits for ever. Two threads may compute the value twice.
+    Before Python 3.12, `cached_property` holds a lock that all instances share: threads wait for each other, and a child
+    that is forked while the lock is held waits for ever.
     """
 
     def __init__(self, compute: Callable[[Any], T]) -> None:
@@ -19,6 +19,6 @@ class lazy(Generic[T]):
         self.__doc__ = compute.__doc__
 
     def __get__(self, instance: Any, owner: type | None = None) -> T:
-        # Found in the instance from now on, which goes before the class.
+        # From now on Python finds the value in the instance, before it looks at the class.
         value = instance.__dict__[self._name] = self._compute(instance)
         return value

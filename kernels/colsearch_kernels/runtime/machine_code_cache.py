@@ -1,4 +1,4 @@
-"""Machine code on disk: a file a kernel, found again only by the same source for the same processor."""
+"""Machine code on disk: one file per kernel, found only by the same source on the same kind of processor."""
 
 import hashlib
 import logging
@@ -7,55 +7,56 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
+from colsearch_kernels.runtime.entry import OBJECT_HEAD_BYTES
 from colsearch_kernels.runtime.tiers import target_features, tier
 
 VARIABLE = "COLSEARCH_KERNEL_CACHE"
 _PACKAGE = Path(__file__).parent.parent
-_MAGIC = b"colsearch kernel 1"
+_MAGIC = b"colsearch kernel 2"
 _log = logging.getLogger("colsearch_kernels")
 
 
-def read(name: str) -> tuple[str, bytes] | None:
-    """How a kernel's arguments are packed, and its object file; None if it is not there, or not as it was written."""
+def read(name: str) -> bytes | None:
+    """The object file of a kernel; None if there is none, or if it is not as it was written."""
     for folder in _folders():
         try:
-            magic, checksum, packing, code = _path(folder, name).read_bytes().split(b"\n", 3)
+            magic, checksum, code = _path(folder, name).read_bytes().split(b"\n", 2)
         except (OSError, ValueError):
             continue
         # LLVM may end the process over a file that was cut short.
-        if magic == _MAGIC and checksum == _checksum(packing, code):
-            return packing.decode(), code
+        if magic == _MAGIC and checksum == _checksum(code):
+            return code
     return None
 
 
-def write(name: str, packing: str, code: bytes) -> None:
-    """Into the first folder that takes it; no such folder is no reason not to run the code."""
-    content = b"\n".join([_MAGIC, _checksum(packing.encode(), code), packing.encode(), code])
+def write(name: str, code: bytes) -> None:
+    """Write an object file into the first folder that takes it; if none does, log a warning and go on."""
+    content = b"\n".join([_MAGIC, _checksum(code), code])
     errors = []
     for folder in _folders():
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            # Other processes may write the same kernel at the same time, and each sees whole files only.
+            # Other processes may write the same kernel at the same time, and each must see whole files only.
             unfinished = folder / f"{name}-{os.getpid()}.tmp"
             unfinished.write_bytes(content)
             unfinished.replace(_path(folder, name))
             return
         except OSError as error:
             errors.append(error)
-    _log.warning("compiled code could not be cached, the next process compiles anew: %s", errors)
+    _log.warning("compiled code could not be cached, so the next process compiles again: %s", errors)
 
 
-def _checksum(packing: bytes, code: bytes) -> bytes:
-    return hashlib.sha256(packing + b"\n" + code).hexdigest().encode()
+def _checksum(code: bytes) -> bytes:
+    return hashlib.sha256(code).hexdigest().encode()
 
 
 def _folders() -> list[Path]:
-    """Where to look: the one that was asked for, else beside this package, else the user's own."""
+    """Folders in the order in which they are tried: the one asked for alone, or the package's, then the user's."""
     wanted = os.environ.get(VARIABLE)
     if wanted:
         return [Path(wanted)]
-    own = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-    return [_PACKAGE / "__pycache__", own / "colsearch"]
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    return [_PACKAGE / "__pycache__", user / "colsearch"]
 
 
 def _path(folder: Path, name: str) -> Path:
@@ -64,11 +65,18 @@ def _path(folder: Path, name: str) -> Path:
 
 @lru_cache(maxsize=1)
 def _salt() -> str:
-    """A hash of all that machine code is made from."""
+    """A hash of everything that machine code depends on."""
     import llvmlite
 
-    # Each release of numba has a release of llvmlite of its own. Of the features, bfloat16's is no tier.
-    target = [tier().name, *sorted(target_features()), sys.platform, llvmlite.__version__]
+    # Each release of Numba requires its own release of llvmlite. The features are named beside the tier because
+    # bfloat16 instructions have no tier of their own.
+    target = [
+        tier().name,
+        *sorted(target_features()),
+        sys.platform,
+        str(OBJECT_HEAD_BYTES),
+        llvmlite.__version__,
+    ]
     digest = hashlib.sha256(" ".join(target).encode())
     for path in sorted(_PACKAGE.rglob("*.py")):
         digest.update(path.read_bytes())

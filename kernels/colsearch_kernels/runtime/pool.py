@@ -1,4 +1,4 @@
-"""One thread pool for all kernels of a process, made at first use and made anew in a forked child."""
+"""One thread pool for all kernels of a process, created at first use, and again in a forked child."""
 
 import os
 import threading
@@ -15,7 +15,7 @@ from colsearch_kernels.errors import KernelInputError
 _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
 _pool_pid = -1
-# Handing a chunk to a thread costs some 20 microseconds: chunks of a millisecond make that nothing.
+# Handing a chunk to a thread costs about 20 microseconds, which is little beside a chunk of a millisecond.
 CHUNK_NS = 1e6
 
 
@@ -25,7 +25,7 @@ def available_cores() -> int:
 
 
 def run(chunks: list[Callable[[], None]], n_threads: int) -> None:
-    """Run all chunks on up to n_threads threads, the caller's among them; an error of one is raised."""
+    """Run all chunks on up to n_threads threads, including the caller's; an error in a chunk is raised."""
     if n_threads <= 1 or len(chunks) <= 1:
         for chunk in chunks:
             chunk()
@@ -50,9 +50,9 @@ def run(chunks: list[Callable[[], None]], n_threads: int) -> None:
 
 
 def run_beside(work: Callable[[], None], n_threads: int) -> None:
-    """Run work here, and on up to n_threads - 1 others, which may still be at it when this returns.
+    """Run work on the caller's thread and on up to n_threads - 1 helpers, which may still run when this returns.
 
-    What they raise is lost: work must be such that the caller's own call gets all of it done.
+    Errors of helpers are lost, so the caller's own run must get all of the work done.
     """
     helpers = [_executor().submit(work) for _ in range(n_threads - 1)]
     try:
@@ -72,7 +72,7 @@ def run_documents(
         score(0, len(doclens))
         return
     ends = np.cumsum(doclens)
-    # Four chunks a thread let the others finish what a thread without a core cannot.
+    # With four chunks per thread, other threads take over the chunks of a thread that has lost its core.
     per_chunk = max(CHUNK_NS / ns_per_token, ends[-1] / (4 * n_threads))
     cuts = np.searchsorted(ends, np.arange(per_chunk, ends[-1], per_chunk))
     bounds = sorted({0, len(doclens), *(int(cut) for cut in cuts)})

@@ -1,8 +1,8 @@
-"""Which instructions the kernels may use: decided before anything is compiled, and without numba.
+"""Which instructions the kernels may use: chosen before anything is compiled, and without Numba.
 
-An AVX-512 instruction in code for a smaller target aborts the process, so the choice must agree with what
-numba compiles for: NUMBA_CPU_NAME and NUMBA_CPU_FEATURES if they are set, else the host. Code from the cache is
-of the same tier and features.
+An AVX-512 instruction in code for a smaller target aborts the process, so the choice must agree with the target
+that Numba compiles for: NUMBA_CPU_NAME and NUMBA_CPU_FEATURES if they are set, else the host. Cached machine code
+is used only for the tier and features that it was compiled for.
 """
 
 import os
@@ -14,6 +14,8 @@ from colsearch_kernels.errors import KernelInputError
 VARIABLE = "COLSEARCH_KERNEL_TIER"
 # Query tokens side by side: one register of AVX-512, two of AVX2, four of NEON and SSE.
 LANES = 16
+# Bytes of a vector of LANES 32-bit numbers, and what kernels align their memory to.
+VECTOR_BYTES = 4 * LANES
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +25,11 @@ class Tier:
     Attributes:
         features: LLVM's names of what the target must have.
         tile: document tokens of the large tile; its sums, the query and one document value fit the registers.
-        float_tile: the same for floats, which need no register for what integer steps go through.
-        small_tile: of the tile for what is left of a document: enough sums to hide the latency of one.
-        vectors: most vectors of 16 query tokens that a tile takes.
-        words_per_turn: of a row, in one turn of a tile's inner loop, which then moves a pointer to each row along.
-        halves: whether float16 converts in one instruction.
+        float_tile: the same for floats, whose steps need no register for intermediate results.
+        small_tile: document tokens of the tile for the rest of a document: enough sums to hide the latency of one.
+        vectors: the largest number of vectors of LANES query tokens that a tile takes.
+        words_per_turn: words of a row that one turn of a tile's inner loop reads before it moves its pointers.
+        halves: whether one instruction converts float16.
     """
 
     name: str
@@ -50,8 +52,8 @@ TIERS = (
     ),
 )
 _BY_NAME = {tier.name: tier for tier in TIERS}
-# What NUMBA_CPU_NAME may force. Numba keeps the host's features beside a forced name, so the name is a cap;
-# any name that is not here gets the generic tier.
+# The best tier for each name that NUMBA_CPU_NAME may force. Numba keeps the host's features beside a forced name,
+# so the name is an upper limit; any other name gets the generic tier.
 _CAPS = {
     "avx2": "haswell broadwell skylake znver1 znver2 znver3 x86-64-v3 alderlake raptorlake meteorlake",
     "avx512": "cascadelake icelake-client icelake-server tigerlake sapphirerapids graniterapids znver4 znver5",
@@ -66,14 +68,14 @@ def tier() -> Tier:
     wanted = os.environ.get(VARIABLE, allowed[-1].name)
     if wanted not in _BY_NAME:
         raise KernelInputError(f"{VARIABLE} must be one of {', '.join(_BY_NAME)}, not {wanted!r}")
-    # A tier that this target cannot run would abort the process: take the best below it.
+    # A tier that this target cannot run would abort the process, so the best one below it is taken.
     return [t for t in allowed if TIERS.index(t) <= TIERS.index(_BY_NAME[wanted])][-1]
 
 
 @lru_cache(maxsize=1)
 def target_features() -> frozenset[str]:
-    """LLVM's names of the instructions that numba's target surely has."""
-    name, features = (os.environ.get(f"NUMBA_CPU_{what}") for what in ("NAME", "FEATURES"))
+    """LLVM's names of the instructions that Numba's target is known to have."""
+    name, features = os.environ.get("NUMBA_CPU_NAME"), os.environ.get("NUMBA_CPU_FEATURES")
     if features is not None:
         present = {flag[1:] for flag in features.split(",") if flag.startswith("+")}
     else:
@@ -81,8 +83,13 @@ def target_features() -> frozenset[str]:
     if not name or name == "host":
         return frozenset(present)
     cap = next((_BY_NAME[tier] for tier, names in _CAPS.items() if name in names.split()), TIERS[0])
-    known = frozenset().union(*(t.features for t in TIERS if TIERS.index(t) <= TIERS.index(cap)))
-    return frozenset(present & known)
+    up_to_cap = frozenset().union(*(t.features for t in TIERS if TIERS.index(t) <= TIERS.index(cap)))
+    return frozenset(present & up_to_cap)
+
+
+def has_native_bfloat16() -> bool:
+    """Whether one instruction multiplies pairs of bfloat16; elsewhere they are widened, which is exact."""
+    return tier().name == "avx512" and "avx512bf16" in target_features()
 
 
 def _host_features() -> set[str]:

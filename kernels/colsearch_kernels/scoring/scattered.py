@@ -1,33 +1,45 @@
-"""One query against documents of several segments, a few at a time: what following a list of candidates takes.
+"""One query against documents of several segments, a few at a time, as following a list of candidates needs it.
 
-All that does not change from block to block is prepared once: addresses of the documents, the query's lanes.
+Everything that is the same for all calls is prepared once: addresses of the documents, and the query's lanes.
 """
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from colsearch_kernels import reference
+from colsearch_kernels.arguments import F32, I64, U8, Candidates, DocumentTable, StopRule
+from colsearch_kernels.checks import checked_ordinals
 from colsearch_kernels.errors import KernelInputError
-from colsearch_kernels.layout.codes import F32, I64, U8, Codes, QuantizedQuery, address
-from colsearch_kernels.layout.packing import PackedQueries, Rows, aligned_block, scratch_bytes
+from colsearch_kernels.layout.codes import Codes, QuantizedQuery, checked_n_planes
+from colsearch_kernels.layout.packing import address, pack_queries, scratch_block
+from colsearch_kernels.layout.token_layout import layout_of_codes
 from colsearch_kernels.runtime import pool
-from colsearch_kernels.runtime.native import Kernel
-from colsearch_kernels.scoring import stop_rule
-from colsearch_kernels.scoring.codes import checked_ordinals, ns_per_token
+from colsearch_kernels.runtime.cost import ns_per_token
+from colsearch_kernels.runtime.kernel import kernel
+from colsearch_kernels.runtime.tiers import LANES
+from colsearch_kernels.scoring.stop_rule import FIRST_CHECK, start_rule
 
-_score_pieces, _score_until = Kernel("integer.score_pieces"), Kernel("following.score_until")
-_observe = Kernel("following.observe")
+if TYPE_CHECKING:
+    from colsearch_kernels.compiled.following import observe, score_until
+    from colsearch_kernels.compiled.integer import score_scattered
+else:
+    observe = kernel("following.observe", globals())
+    score_until = kernel("following.score_until", globals())
+    score_scattered = kernel("integer.score_scattered", globals())
 
-# What a walk must cost before other threads join it, which most do not; how much a thread then takes at a time, and
-# how many times that, for each thread, a piece may be ahead of the first one that is not scored. A helper that has
-# lost its core would keep its piece for milliseconds.
+# Helper threads join only once a query has cost _ALONE_NS, which most queries never do. Each thread then takes pieces
+# of _PIECE_NS, and no piece is more than _AHEAD pieces per thread beyond the first that is not scored. A helper that
+# has lost its core would keep a large piece for milliseconds.
 _ALONE_NS, _PIECE_NS, _AHEAD = 1e6, 2e5, 4
-# Candidates made ready at once, where they are not.
-_READY_AT_ONCE = 64
+# Candidates that a single thread asks to be verified at once.
+_VERIFIED_AT_ONCE = 64
+# Candidates in the first step of the search for one that is not verified.
+_CHECKED_AT_FIRST = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +54,15 @@ class Followed:
 
 
 class Scattered:
-    """Where the documents of several segments lie, 8 * (3 or 5) bytes each, numbered one segment after another.
+    """The addresses of the documents of several segments, numbered one segment after another.
+
+    It takes 8 bytes per document, plane and width table, and 8 for the length: 24 or 40 bytes.
 
     Attributes:
         n_docs: of all segments.
         doclens: (n_docs,) int64.
         mean_doclen: of all segments.
+        ns_per_vector: cost of a document of mean length for each vector of LANES query tokens.
     Raises: KernelInputError: if the segments are not of one codec.
     """
 
@@ -55,20 +70,27 @@ class Scattered:
         if not segments:
             raise KernelInputError("there are no segments")
         first = segments[0]
-        if any((one.plane_bits, one.padded_dim) != (first.plane_bits, first.padded_dim) for one in segments):
+        formats = {(codes.plane_bits, codes.padded_dim) for codes in segments}
+        if len(formats) > 1:
             raise KernelInputError("the segments have different planes or dims")
         # Keeps the memory of the addresses alive.
         self._segments = tuple(segments)
         self.plane_bits, self.padded_dim = first.plane_bits, first.padded_dim
-        self.doclens = np.concatenate([codes.doclens for codes in segments])
+        self.doclens: I64 = np.concatenate([codes.doclens for codes in segments])
         self.n_docs = len(self.doclens)
         self.mean_doclen = float(self.doclens.mean()) if self.n_docs else 0.0
         n_planes = len(self.plane_bits)
-        self._planes = [self._addresses([c.planes[i] for c in segments]) for i in range(n_planes)]
-        self._widths = [self._addresses([c.widths[i] for c in segments]) for i in range(n_planes)]
-        self._rows = [self._rows_of(n) for n in range(1, n_planes + 1)]
+        planes = [self._addresses([codes.planes[i] for codes in segments]) for i in range(n_planes)]
+        widths = [self._addresses([codes.widths[i] for codes in segments]) for i in range(n_planes)]
+        self.ns_per_vector = ns_per_token(LANES, self.padded_dim) * max(self.mean_doclen, 1.0)
+        tables = [
+            DocumentTable(layout_of_codes(first, i + 1).format, planes[0], planes[i], widths[i], self.doclens)
+            for i in range(n_planes)
+        ]
+        self._tables: dict[int | None, DocumentTable] = {None: tables[-1], **dict(enumerate(tables, start=1))}
 
-    def _addresses(self, arrays: Sequence[np.ndarray[tuple[int, ...], np.dtype[np.generic]]]) -> I64:
+    def _addresses(self, arrays: Sequence[NDArray[Any]]) -> I64:
+        """(n_docs,) int64 addresses of the documents' first rows in one array per segment."""
         return np.concatenate(
             [
                 address(array) + codes.offsets[:-1] * (array.nbytes // max(len(array), 1))
@@ -76,18 +98,14 @@ class Scattered:
             ]
         )
 
-    def rows(self, n_planes: int) -> Rows:
-        """What `Rows` says of every document; of the addresses, tables of them."""
-        return self._rows[n_planes - 1]
+    def table(self, n_planes: int | None) -> DocumentTable:
+        """The documents' addresses in the first `n_planes` planes; None is all planes.
 
-    def _rows_of(self, n_planes: int) -> Rows:
-        return replace(
-            Rows.of_codes(self._segments[0], n_planes),
-            plane0=address(self._planes[0]),
-            plane1=address(self._planes[n_planes - 1]),
-            widths=address(self._widths[n_planes - 1]),
-            offsets=address(self.doclens),
-        )
+        Raises: KernelInputError: if there are not so many planes.
+        """
+        if n_planes not in self._tables:
+            checked_n_planes(n_planes, self.plane_bits)
+        return self._tables[n_planes]
 
 
 class ScatteredScorer:
@@ -99,146 +117,214 @@ class ScatteredScorer:
     """
 
     def __init__(self, query: QuantizedQuery, documents: Scattered, *, n_planes: int | None = None) -> None:
-        n_planes = reference.checked_n_planes(n_planes, documents.plane_bits)
-        if query.padded_dim != documents.padded_dim:
+        n_dims = query.values.shape[1]
+        if n_dims != documents.padded_dim:
             raise KernelInputError(
-                f"the query has padded dim {query.padded_dim}, the documents have {documents.padded_dim}"
+                f"the query has padded dim {n_dims}, the documents have {documents.padded_dim}"
             )
-        self._documents = documents
-        self._rows = documents.rows(n_planes)
-        self._packed = PackedQueries([query], self._rows)
-        self._ns_per_token = ns_per_token(self._packed.n_vectors, self._rows.n_dims)
+        self.documents = documents
+        self.table = documents.table(n_planes)
+        self.lanes = pack_queries([query], self.table.format)
 
-    def score(self, numbers: I64, *, n_threads: int = 1) -> F32:
+    def score(self, rows: I64, *, n_threads: int = 1) -> F32:
         """(n,) float32 MaxSim of the documents of these numbers; -inf for one without tokens."""
-        order = np.ascontiguousarray(checked_ordinals(numbers, self._documents.n_docs))
-        scores = np.empty(len(order), np.float32)
+        rows = np.ascontiguousarray(checked_ordinals(rows, self.documents.n_docs))
+        scores = np.empty(len(rows), np.float32)
         pool.run_documents(
-            partial(self._score, order, scores), self._documents.doclens[order],
-            ns_per_token=self._ns_per_token, n_threads=n_threads,
+            partial(self.score_rows, rows, scores), self.documents.doclens[rows],
+            ns_per_token=ns_per_token(LANES * self.lanes.n_vectors, self.documents.padded_dim), n_threads=n_threads,
         )  # fmt: skip
-        self._check_scores(scores, order)
+        self.check_scores(scores, rows)
         return scores
 
     def follow(
         self,
-        numbers: I64,
+        rows: I64,
         estimates: F32,
         *,
         k: int,
-        z: float,
-        others: F32 | None = None,
-        ready: U8 | None = None,
-        make_ready: Callable[[I64], None] = lambda numbers: None,
-        first_look: int = stop_rule.FIRST_LOOK,
+        stop_deviations: float,
+        competing_scores: F32 | None = None,
+        first_check: int = FIRST_CHECK,
         n_threads: int = 1,
     ) -> Followed:
         """Score candidates in their order until the next one is out of reach of the k best, see stop_rule.py.
 
         Args:
-            numbers: (n,) int64 documents, best estimate first.
+            rows: (n,) int64 numbers of documents, best estimate first.
             estimates: (n,) float32 of their MaxSim, descending.
             k: hits wanted.
-            z: standard deviations of the estimates' errors by which a candidate must be out of reach.
-            others: scores of documents that are no candidates, but compete for the k places.
-            ready: (n_docs,) uint8, 0 for documents that are not read before `make_ready(numbers)` has set it.
-            first_look: candidates that are scored in any case.
-        Raises: KernelInputError, and what `make_ready` raises.
+            stop_deviations: standard deviations of the estimates' errors by which a candidate must be out of reach.
+            competing_scores: scores of documents that are no candidates, but compete for the k places.
+            first_check: candidates that are scored in any case.
+            n_threads: threads to use.
+        Raises: KernelInputError.
         """
-        order = np.ascontiguousarray(checked_ordinals(numbers, self._documents.n_docs))
-        n, n_docs = len(order), self._documents.n_docs
+        following = self.start_following(
+            rows, estimates, k=k, stop_deviations=stop_deviations, competing_scores=competing_scores,
+            verified=np.ones(self.documents.n_docs, np.uint8), first_check=first_check, n_threads=n_threads,
+        )  # fmt: skip
+        following.advance()
+        return following.result
+
+    def start_following(
+        self,
+        rows: I64,
+        estimates: F32,
+        *,
+        k: int,
+        stop_deviations: float,
+        verified: U8,
+        competing_scores: F32 | None = None,
+        first_check: int = FIRST_CHECK,
+        n_threads: int = 1,
+    ) -> "Following":
+        """`follow` for documents that the caller verifies before they are read; see `Following.advance`.
+
+        Args:
+            verified: (n_docs,) uint8, 0 for documents that must not be read yet.
+        Raises: KernelInputError.
+        """
+        documents = self.documents
+        rows = np.ascontiguousarray(checked_ordinals(rows, documents.n_docs))
+        n, n_docs = len(rows), documents.n_docs
         if estimates.dtype != np.float32 or estimates.shape != (n,):
             raise KernelInputError(
                 f"estimates must be float32 ({n},), not {estimates.dtype} {estimates.shape}"
             )
-        estimates = np.ascontiguousarray(estimates)
-        ready = np.ones(n_docs, np.uint8) if ready is None else ready
-        if ready.dtype != np.uint8 or ready.shape != (n_docs,) or not ready.flags.c_contiguous:
-            raise KernelInputError(f"ready must be uint8 ({n_docs},), not {ready.dtype} {ready.shape}")
-        seen = stop_rule.Seen(k, others, first_look)
+        if verified.dtype != np.uint8 or verified.shape != (n_docs,) or not verified.flags.c_contiguous:
+            raise KernelInputError(
+                f"verified must be uint8 ({n_docs},), not {verified.dtype} {verified.shape}"
+            )
+        rule = start_rule(
+            k, deviations=stop_deviations, competing_scores=competing_scores, first_check=first_check
+        )
         scores = np.empty(n, np.float32)
+        candidates = Candidates(rows, np.ascontiguousarray(estimates), verified, scores)
+        return Following(self, candidates, rule, n_threads)
 
-        def made_ready(first: int, last: int) -> None:
-            some = order[first:last]
-            waiting = some[ready[some] == 0]
-            if len(waiting):
-                make_ready(waiting)
-                if not ready[waiting].all():
-                    raise KernelInputError(f"document {waiting[0]} is not ready, and was not made so")
+    def score_rows(self, rows: I64, scores: F32, first: int, last: int) -> None:
+        """Write scores[i] of documents rows[first..last - 1]; nothing is checked."""
+        scratch = scratch_block(self.table.format.n_dims, self.lanes.n_vectors)
+        score_scattered(self.table, rows, first, last, self.lanes, scratch, scores)
 
-        alone = n if n_threads == 1 else min(n, max(self._worth(_ALONE_NS), first_look + 1))
-        stop = 0
-        while 0 <= stop < alone:
-            stop = self._score_until(seen, order, estimates, stop, alone, z, ready, scores)
-            if 0 <= stop < alone:
-                made_ready(stop, min(stop + _READY_AT_ONCE, alone))
-        if 0 <= stop < n:
-            stop = self._follow_together(seen, order, estimates, stop, z, made_ready, scores, n_threads)
-        n_scored = n if stop >= 0 else -1 - stop
-        self._check_scores(scores[:n_scored], order[:n_scored])
-        return Followed(scores[:n_scored], stop < 0)
+    def check_scores(self, scores: F32, rows: I64) -> None:
+        """Raise KernelInputError if a document with tokens has a score that is not finite."""
+        bad = ~np.isfinite(scores)
+        if bad.any() and (self.documents.doclens[rows[bad]] > 0).any():
+            raise KernelInputError("documents of those scored have widths that are not finite")
 
-    def _worth(self, ns: float) -> int:
-        """How many documents of mean length cost so much."""
-        return max(int(ns / (self._ns_per_token * max(self._documents.mean_doclen, 1.0))), 1)
+    def n_docs_worth(self, ns: float) -> int:
+        """The number of documents of mean length that take so many nanoseconds to score."""
+        return max(int(ns / (self.lanes.n_vectors * self.documents.ns_per_vector)), 1)
 
-    def _follow_together(
-        self, seen: stop_rule.Seen, order: I64, estimates: F32, first: int, z: float,
-        made_ready: Callable[[int, int], None], scores: F32, n_threads: int,
-    ) -> int:  # fmt: skip
-        """Threads score pieces; the scores are looked at in the candidates' order, just as one thread does it.
 
-        Nothing waits for a helper: a piece that holds up the others is scored again, to the same bits.
+class Following:
+    """Candidates that are being followed, see `ScatteredScorer.start_following`.
+
+    Attributes:
+        result: the scores, once `advance` has returned None.
+    """
+
+    result: Followed
+
+    def __init__(
+        self, scorer: ScatteredScorer, candidates: Candidates, rule: StopRule, n_threads: int
+    ) -> None:
+        self._scorer, self._candidates, self._rule = scorer, candidates, rule
+        self._n, self._n_threads = len(candidates.rows), n_threads
+        # Threads that share a scorer each follow candidates of their own.
+        self._scratch = scratch_block(scorer.table.format.n_dims, scorer.lanes.n_vectors)
+        # This many candidates are scored by the caller's thread before helpers join it.
+        self._n_alone = self._n
+        if n_threads > 1:
+            self._n_alone = min(self._n, max(scorer.n_docs_worth(_ALONE_NS), rule.first_check + 1))
+        # The number of the first candidate that is not scored yet; -1 - i once candidate i is out of reach.
+        self._next = 0
+        self._asked_for: I64 | None = None
+
+    def advance(self) -> I64 | None:
+        """Score the next candidates, as long as they are verified.
+
+        Returns: (n,) int64 rows that the caller must verify and mark in `verified` before the next call; None once
+            scoring has ended and `result` is set.
+        Raises: KernelInputError: if the rows of the last call are not marked, or for widths that are not finite.
         """
-        n, size = len(order), self._worth(_PIECE_NS)
+        self._check_are_verified()
+        if 0 <= self._next < self._n_alone:
+            self._next = score_until(
+                self._scorer.table,
+                self._candidates,
+                self._next,
+                self._n_alone,
+                self._scorer.lanes,
+                self._scratch,
+                self._rule,
+            )
+            if 0 <= self._next < self._n_alone:
+                return self._ask_for(min(self._next + _VERIFIED_AT_ONCE, self._n_alone))
+        while 0 <= self._next < self._n:
+            end = self._end_of_verified()
+            if end == self._next:
+                piece = self._scorer.n_docs_worth(_PIECE_NS)
+                return self._ask_for(min(self._next + _AHEAD * self._n_threads * piece, self._n))
+            self._next = self._score_together(self._next, end)
+        n_scored = self._n if self._next >= 0 else -1 - self._next
+        scores = self._candidates.scores[:n_scored]
+        self._scorer.check_scores(scores, self._candidates.rows[:n_scored])
+        self.result = Followed(scores, self._next < 0)
+        return None
+
+    def _ask_for(self, end: int) -> I64:
+        """The rows, up to candidate `end`, that are not verified."""
+        rows = self._candidates.rows[self._next : end]
+        self._asked_for = rows[self._candidates.readable[rows] == 0]
+        return self._asked_for
+
+    def _check_are_verified(self) -> None:
+        if self._asked_for is None:
+            return
+        missing = self._asked_for[self._candidates.readable[self._asked_for] == 0]
+        if len(missing):
+            raise KernelInputError(f"document {missing[0]} was to be verified, and is not marked as verified")
+        self._asked_for = None
+
+    def _end_of_verified(self) -> int:
+        """The first candidate from `_next` on that is not verified."""
+        start, n_checked = self._next, _CHECKED_AT_FIRST
+        while start < self._n:
+            waiting = self._candidates.readable[self._candidates.rows[start : start + n_checked]] == 0
+            if waiting.any():
+                return start + int(waiting.argmax())
+            # Growing steps cost little beside the scoring of the candidates found to be verified.
+            start, n_checked = start + n_checked, 2 * n_checked
+        return self._n
+
+    def _score_together(self, first: int, end: int) -> int:
+        """Score candidates first..end - 1 with several threads; returns what `_next` becomes.
+
+        Threads take pieces. The stop rule sees the scores in the candidates' order, just as with one thread. Nothing
+        waits for a helper: a piece that holds up the others is scored again, to the same bits.
+        """
+        candidates, size = self._candidates, self._scorer.n_docs_worth(_PIECE_NS)
         guard = threading.Lock()
-        stop = taken = first
+        observed = taken = first
         scored: set[int] = set()
 
         def work() -> None:
-            nonlocal stop, taken
+            nonlocal observed, taken
             while True:
                 with guard:
-                    if not 0 <= stop < n:
+                    if not 0 <= observed < end:
                         return
-                    start = stop
-                    if taken < min(n, stop + _AHEAD * n_threads * size):
+                    start = observed
+                    if taken < min(end, observed + _AHEAD * self._n_threads * size):
                         start, taken = taken, taken + size
-                made_ready(start, min(start + size, n))
-                self._score(order, scores, start, min(start + size, n))
+                self._scorer.score_rows(candidates.rows, candidates.scores, start, min(start + size, end))
                 with guard:
                     scored.add(start)
-                    while stop in scored:
-                        stop = _observe(
-                            address(scores), address(estimates), stop, min(stop + size, n), z, *seen.arguments
-                        )
+                    while observed in scored:
+                        observed = observe(candidates, observed, min(observed + size, end), self._rule)
 
-        pool.run_beside(work, n_threads)
-        return stop
-
-    def _score(self, order: I64, scores: F32, first: int, last: int) -> None:
-        rows, packed = self._rows, self._packed
-        _memory, scratch = aligned_block(scratch_bytes(rows.n_dims, packed.n_vectors))
-        _score_pieces(
-            rows.layout, rows.plane0, rows.plane1, rows.bytes0, rows.bytes1, rows.widths, rows.scale,
-            rows.offsets, address(order), first, last, rows.n_dims, packed.values, packed.initial, packed.scales,
-            packed.n_vectors, scratch, address(scores),
-        )  # fmt: skip
-
-    def _score_until(
-        self, seen: stop_rule.Seen, order: I64, estimates: F32, first: int, last: int, z: float,
-        ready: U8, scores: F32,
-    ) -> int:  # fmt: skip
-        rows, packed = self._rows, self._packed
-        _memory, scratch = aligned_block(scratch_bytes(rows.n_dims, packed.n_vectors))
-        return _score_until(
-            rows.layout, rows.plane0, rows.plane1, rows.bytes0, rows.bytes1, rows.widths, rows.scale,
-            rows.offsets, address(order), address(estimates), first, last, rows.n_dims, packed.values,
-            packed.initial, packed.scales, packed.n_vectors, scratch, address(ready), address(scores),
-            z, *seen.arguments,
-        )  # fmt: skip
-
-    def _check_scores(self, scores: F32, order: I64) -> None:
-        bad = ~np.isfinite(scores)
-        if bad.any() and (self._documents.doclens[order[bad]] > 0).any():
-            raise KernelInputError("documents of those scored have widths that are not finite")
+        pool.run_beside(work, self._n_threads)
+        return observed

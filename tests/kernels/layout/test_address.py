@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colsearch_kernels.layout.codes import address
+from colsearch_kernels.layout.packing import address
 
 ARRAY = np.arange(24, dtype=np.float32).reshape(4, 6)
 

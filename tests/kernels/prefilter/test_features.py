@@ -44,7 +44,7 @@ def test_features_are_soft_assignments_the_token_and_its_norm(
     unit = quantized(n, 4 * words, seed + 1)
     tokens = QuantizedQuery(unit.values, unit.scales * np.float32(length))
     features = TokenFeatures(landmarks, SHARPNESS)
-    found = features.of(tokens)
+    found = features.compute(tokens)
     assert len(features) == n_landmarks + 4 * words + 1
     np.testing.assert_allclose(found, expected_features(tokens, landmarks), rtol=5e-5, atol=1e-6 * length)
 
@@ -69,8 +69,8 @@ def test_a_query_s_vector_is_its_summed_features_projected(
     vectors = QueryVectors(
         features, QuantizedQuery(projection, np.ones(n_dims, np.float32)), scales, baseline
     )
-    vector, base = vectors.of(tokens)
-    summed = features.of(tokens).sum(axis=0, dtype=np.float64)
+    vector, base = vectors.embed(tokens)
+    summed = features.compute(tokens).sum(axis=0, dtype=np.float64)
     # What is projected is on a grid of a part in 8,000 of the largest.
     allowed = np.abs(summed * scales).max() / 63 / 126 * np.abs(projection).sum(axis=1, dtype=np.float64)
     expected = projection[:, : len(features)].astype(np.float64) @ (summed * scales)
@@ -83,11 +83,11 @@ def test_what_does_not_fit_is_refused() -> None:
         TokenFeatures(quantized(3, 11, 0), SHARPNESS)
     features = TokenFeatures(quantized(3, 12, 0), SHARPNESS)
     with pytest.raises(KernelInputError, match="padded dim 8"):
-        features.of(quantized(2, 8, 1))
+        features.compute(quantized(2, 8, 1))
     weights = np.ones(16, np.float32)
     vectors = QueryVectors(features, quantized(5, 16, 2), weights, weights)
     with pytest.raises(KernelInputError, match="padded dim 8"):
-        vectors.of(quantized(2, 8, 1))
+        vectors.embed(quantized(2, 8, 1))
     with pytest.raises(KernelInputError, match="takes 12 features, not 16"):
         QueryVectors(features, quantized(5, 12, 2), weights, weights)
     for bad in (weights[:8], weights.astype(np.float64)):

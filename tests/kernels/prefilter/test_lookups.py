@@ -45,10 +45,10 @@ def test_products_are_those_with_what_the_codes_stand_for(
     lookups = Lookups(parts, centroids)
     assert len(lookups) == len(codes)
     # Sixteen at a time or one by one: the same to the bit.
-    alone = [lookups.best_first(rows[i : i + 1], products[i : i + 1], query) for i in range(n)]
+    alone = [lookups.add_products_and_sort(rows[i : i + 1], products[i : i + 1], query) for i in range(n)]
     sums = np.array([one[0] for _, one in alone], np.float32)
     np.testing.assert_allclose(sums, expected, rtol=1e-4, atol=1e-3)
-    found, best = lookups.best_first(rows, products, query)
+    found, best = lookups.add_products_and_sort(rows, products, query)
     order = np.argsort(-sums, kind="stable")
     np.testing.assert_array_equal(found, rows[order])
     np.testing.assert_array_equal(best, sums[order])
@@ -59,13 +59,13 @@ def test_what_does_not_fit_is_refused() -> None:
     lookups = Lookups([codes], [centroids])
     rows, products, query = np.zeros(1, np.int64), np.zeros(1, np.float32), np.zeros(32, np.float32)
     with pytest.raises(KernelInputError, match=r"documents 0\.\.2"):
-        lookups.best_first(rows + 3, products, query)
+        lookups.add_products_and_sort(rows + 3, products, query)
     with pytest.raises(KernelInputError, match=r"products must be contiguous float32 \(1,\)"):
-        lookups.best_first(rows, products.astype(np.float64), query)
+        lookups.add_products_and_sort(rows, products.astype(np.float64), query)
     with pytest.raises(KernelInputError, match=r"products must be contiguous float32 \(1,\)"):
-        lookups.best_first(rows, np.zeros(2, np.float32), query)
+        lookups.add_products_and_sort(rows, np.zeros(2, np.float32), query)
     with pytest.raises(KernelInputError, match=r"query must be contiguous float32 \(32,\)"):
-        lookups.best_first(rows, products, np.zeros(64, np.float32)[::2])
+        lookups.add_products_and_sort(rows, products, np.zeros(64, np.float32)[::2])
     for bad in (centroids.astype(np.float64), centroids[:, :, 0], centroids[:, :, :0], centroids[:, :8]):
         with pytest.raises(KernelInputError, match=r"centroids must be float32 \(n_codes, 16, n\)"):
             Lookups([codes], [bad])

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 import colsearch_kernels as kernels
 from colsearch_kernels import reference
 from colsearch_kernels.errors import KernelInputError
-from colsearch_kernels.layout.codes import address
 from colsearch_kernels.runtime.tiers import tier
-from colsearch_kernels.scoring import floats
+from colsearch_kernels.scoring import maxsim_floats
 
 
 def rounded(values: np.ndarray) -> np.ndarray:
@@ -152,9 +151,9 @@ def test_documents_of_a_list_must_agree() -> None:
 @pytest.mark.parametrize("dim", [1, 15, 17, 40])
 def test_a_packed_query_has_word_w_of_token_t_in_lane_t_of_row_w(n_query_tokens: int, dim: int) -> None:
     query = np.random.default_rng(0).standard_normal((n_query_tokens, dim), np.float32)
-    memory, at = floats._packed_query(query, dim, 0)
+    packed = maxsim_floats._packed_query(query, dim, "float32")
     n_vectors = -(-n_query_tokens // 16)
-    words = memory[at - address(memory) :][: 64 * n_vectors * dim].view(np.float32)
+    words = packed[: 64 * n_vectors * dim].view(np.float32)
     padded = np.zeros((16 * n_vectors, dim), np.float32)
     padded[:n_query_tokens] = query
     whole = n_vectors // tier().vectors * tier().vectors

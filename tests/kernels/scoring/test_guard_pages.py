@@ -10,12 +10,17 @@ import pytest
 
 import colsearch_kernels as kernels
 from colsearch_kernels import reference
-from colsearch_kernels.layout import packing
+from colsearch_kernels.layout import packing, quantize, rotation
 from colsearch_kernels.layout.codes import PLANE_BITS, Codes, QuantizedQuery
-from colsearch_kernels.prefilter import features, lookups, products
-from colsearch_kernels.scoring import codes as scoring
-from colsearch_kernels.scoring import floats, int8, ordering, scattered
-from colsearch_kernels.scoring import stop_rule as following
+from colsearch_kernels.prefilter import features, lookups
+from colsearch_kernels.scoring import (
+    maxsim_codes,
+    maxsim_floats,
+    maxsim_int8,
+    ordering,
+    scattered,
+    stop_rule,
+)
 from tests.kernels.scoring.test_codes import draw_codes, draw_query
 from tests.support.children import run_in_child
 
@@ -86,35 +91,35 @@ def compile_what_names_numpy() -> None:
     rng = np.random.default_rng(0)
     codes, query = draw_codes(rng, 4, (8,), [1]), draw_query(rng, 1, 4)
     scorer = kernels.ScatteredScorer(query, kernels.Scattered([codes]))
-    scorer.follow(np.zeros(1, np.int64), np.zeros(1, np.float32), k=1, z=0.0)
+    scorer.follow(np.zeros(1, np.int64), np.zeros(1, np.float32), k=1, stop_deviations=0.0)
     nothing = np.zeros(1, np.float32)
     lookups = kernels.Lookups([np.zeros((1, 4), np.uint8)], [np.zeros((8, 16, 2), np.float32)])
-    lookups.best_first(np.zeros(1, np.int64), nothing, np.zeros(16, np.float32))
-    kernels.TokenFeatures(query, 5.0).of(query)
-    query_vectors(query).of(query)
+    lookups.add_products_and_sort(np.zeros(1, np.int64), nothing, np.zeros(16, np.float32))
+    kernels.TokenFeatures(query, 5.0).compute(query)
+    query_vectors(query).embed(query)
     one = np.ones((1, 4), np.float32)
-    int8.maxsim_int8(one, np.ones((1, 4), np.int8), np.ones(1, np.float32), np.ones(1, np.int64))
+    maxsim_int8.maxsim_int8(one, np.ones((1, 4), np.int8), np.ones(1, np.float32), np.ones(1, np.int64))
 
 
 def survived(check: Callable[[], None], monkeypatch: pytest.MonkeyPatch, at_end: bool) -> None:
     """Run it in a child, with scratch memory and results fenced as well."""
 
-    def block(n_bytes: int, *, zeroed: bool = False) -> tuple[Any, int]:
-        memory = fenced(n_bytes, at_end=at_end, align=64)
-        return memory, memory.ctypes.data
+    def block(n_bytes: int, *, zeroed: bool = False) -> Any:
+        return fenced(n_bytes, at_end=at_end, align=64)
 
     compile_what_names_numpy()
     for module in (
         features,
-        floats,
-        following,
-        int8,
         lookups,
+        maxsim_codes,
+        maxsim_floats,
+        maxsim_int8,
         ordering,
         packing,
-        products,
+        quantize,
+        rotation,
         scattered,
-        scoring,
+        stop_rule,
     ):
         monkeypatch.setattr(module, "aligned_block", block, raising=False)
         monkeypatch.setattr(module, "np", _FencedNumpy(at_end))
@@ -146,11 +151,15 @@ def test_code_kernels_stay_within_their_arrays(
                 scorer = kernels.ScatteredScorer(asked, pieces)
                 assert (scorer.score(ordinals) == expected[::-1]).all()
                 estimates = behind_fence(np.zeros(len(ordinals), np.float32), at_end=at_end)
-                ready = behind_fence(np.ones(pieces.n_docs, np.uint8), at_end=at_end)
-                followed = scorer.follow(ordinals, estimates, k=3, z=99.0, first_look=2, ready=ready)
-                assert (followed.scores == expected[::-1][: len(followed.scores)]).all()
-                kernels.TokenFeatures(asked, 5.0).of(asked)
-                query_vectors(asked).of(asked)
+                verified = behind_fence(np.ones(pieces.n_docs, np.uint8), at_end=at_end)
+                following = scorer.start_following(
+                    ordinals, estimates, k=3, stop_deviations=99.0, first_check=2, verified=verified
+                )
+                assert following.advance() is None
+                scores = following.result.scores
+                assert (scores == expected[::-1][: len(scores)]).all()
+                kernels.TokenFeatures(asked, 5.0).compute(asked)
+                query_vectors(asked).embed(asked)
 
     survived(check, monkeypatch, at_end)
 
@@ -192,14 +201,16 @@ def test_byte_kernels_stay_within_their_arrays(at_end: bool, monkeypatch: pytest
             scales = rng.uniform(0, 1, len(vectors)).astype(np.float32)
             query = rng.standard_normal((17, dim), np.float32)
             arrays = [behind_fence(a, at_end=at_end) for a in (query, vectors, scales, doclens)]
-            assert (int8.maxsim_int8(*arrays) == reference.maxsim_int8(query, vectors, scales, doclens)).all()
+            assert (
+                maxsim_int8.maxsim_int8(*arrays) == reference.maxsim_int8(query, vectors, scales, doclens)
+            ).all()
             packed = behind_fence(rng.integers(0, 256, (21, 4 * dim), dtype=np.uint8), at_end=at_end)
             shapes = (2 * dim, 16, 5), (6 * dim, 16, 1)
             centroids = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
             asked = behind_fence(rng.standard_normal(16 * dim).astype(np.float32), at_end=at_end)
             rows = behind_fence(np.arange(21), at_end=at_end)
             products = behind_fence(np.zeros(21, np.float32), at_end=at_end)
-            kernels.Lookups([packed], centroids).best_first(rows, products, asked)
+            kernels.Lookups([packed], centroids).add_products_and_sort(rows, products, asked)
 
     survived(check, monkeypatch, at_end)
 
