@@ -48,7 +48,9 @@ class ColIndex:
         self._encoder = IndexEncoder(self.config, store.path, encoder)
         self._scorer = Scorer(self._codec, None if device is None else Device(device))
         prefilters = PrefilterCache(self._codec.padded_dim)
-        self._engine = QueryEngine(store, self._encoder, self._scorer, prefilters, n_threads=self.n_threads)
+        self._engine = QueryEngine(
+            store.reader, self._encoder, self._scorer, prefilters, n_threads=self.n_threads
+        )
         self._maintainer = PrefilterMaintainer(
             store, self._scorer, prefilters, self._encoder, n_threads=self.n_threads
         )

@@ -77,7 +77,7 @@ def audit(
         queries: texts or token vectors; None makes `N_SYNTHETIC` queries of the index's documents.
     Raises: ConfigError: if there is nothing to measure on.
     """
-    snapshot = engine.store.snapshot()
+    snapshot = engine.reader.snapshot()
     k, recall = checked_k(k), checked_recall(recall)
     if queries is None:
         vectors = synthetic_queries(

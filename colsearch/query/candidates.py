@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache, partial
 from time import perf_counter
 
 import numpy as np
@@ -46,6 +47,8 @@ class CandidateIndex:
         self._doc_nos = np.concatenate([segment.doc_nos for segment in self._segments])
         self._starts = np.cumsum([0, *(segment.n_docs for segment in self._segments)])
         self.n_docs = len(self._doc_nos)
+        # Most calls ask for the same recall and k.
+        self._first_fetch = lru_cache(maxsize=64)(partial(first_fetch, self.n_docs))
         codes = [
             stored_codes(file, prefilter, segment.n_docs) for file, segment in zip(self.files, self._segments)
         ]
@@ -102,7 +105,7 @@ class CandidateIndex:
     def _fetch_sizes(self, k: int, stop_deviations: float) -> Iterator[int]:
         """How many candidates to fetch, until they suffice; beyond half of all documents a scan costs no more."""
         most = self.n_docs // 2
-        n = first_fetch(self.n_docs, k, stop_deviations)
+        n = self._first_fetch(k, stop_deviations)
         while n < most:
             yield n
             n = min(n * _MORE, most)

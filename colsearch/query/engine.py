@@ -33,8 +33,8 @@ from colsearch.scoring.cost import cheap_query_tokens
 from colsearch.scoring.ranking import Ranking
 from colsearch.scoring.scorer import Mark, Scorer, SearchContext, stage_ms
 from colsearch.scoring.selection import SelectedSegment, joined_mask, select
+from colsearch.store.reader import SnapshotReader
 from colsearch.store.snapshot import Snapshot
-from colsearch.store.store import Store
 from colsearch.types import F32, I64, DocId, Hit, Hits, Profile
 from colsearch_kernels.runtime.pool import run
 
@@ -97,14 +97,14 @@ class QueryEngine:
 
     def __init__(
         self,
-        store: Store,
+        reader: SnapshotReader,
         encoder: IndexEncoder,
         scorer: Scorer,
         prefilters: PrefilterCache,
         *,
         n_threads: int,
     ) -> None:
-        self.store = store
+        self.reader = reader
         self.encoder = encoder
         self.scorer = scorer
         self.n_threads = n_threads
@@ -170,7 +170,7 @@ class QueryEngine:
 
     def rerank(self, query: Query, ids: Sequence[DocId], k: int | None) -> Hits:
         """These documents by MaxSim, best first; a document without tokens is left out."""
-        snapshot, doc_nos = self.store.located(ids)
+        snapshot, doc_nos = self.reader.located(ids)
         doc_nos = np.unique(doc_nos)
         k = checked_k(k or len(doc_nos) or 1)
         [tokens] = query_tokens([query], self.encoder, self.scorer.codec.dim)
@@ -180,7 +180,7 @@ class QueryEngine:
 
     def explain(self, query: Query, id: DocId) -> Explanation:
         """Which token of the document answered each query token."""
-        snapshot, doc_nos = self.store.located([id])
+        snapshot, doc_nos = self.reader.located([id])
         doc_no = int(doc_nos[0])
         [tokens] = query_tokens([query], self.encoder, self.scorer.codec.dim)
         aligned = self.scorer.align(snapshot, self.scorer.codec.prepare_query(tokens.vectors), doc_no)
@@ -206,7 +206,7 @@ class QueryEngine:
         if request.candidates is not None:
             ids = [retrieved_ids(request.candidates, query, request.k) for query in queries]
             marks.append(("retrieve", perf_counter()))
-        snapshot, allowed = self.store.filtered(request.where)
+        snapshot, allowed = self.reader.filtered(request.where)
         retrieved = None if ids is None else [snapshot.find(some, missing_ok=True) for some in ids]
         return _Call(snapshot, allowed, request, vectors, texts, retrieved, marks)
 
@@ -288,7 +288,7 @@ class QueryEngine:
         filtered: bool,
     ) -> float | None:
         """Where the stop rule must end a query to keep its recall; None if a scan is the plan."""
-        if recall >= 1 or view.calibration is None or self.scorer.device is not None:
+        if recall >= 1 or view.prefilter is None or self.scorer.device is not None:
             return None
         cheap = view.cheap_query_tokens
         if filtered:
@@ -297,7 +297,7 @@ class QueryEngine:
             cheap = cheap_query_tokens(n_tokens, self.scorer.codec.dim)
         if max(map(len, queries), default=0) <= cheap:
             return None
-        return view.calibration.stop_deviations(recall, k)
+        return view.stop_deviations(recall, k)
 
     def _scan(
         self, selected: Sequence[SelectedSegment], queries: Sequence[F32], k: int, n_threads: int

@@ -90,7 +90,8 @@ def checked_query_text(query: str) -> str:
     """The text of a query, which must not be blank."""
     if not query.strip():
         raise DocumentError("the query is empty; give it at least one word")
-    return checked_text(query, where="query")
+    # Only other characters can be lone surrogates.
+    return query if query.isascii() else checked_text(query, where="query")
 
 
 def checked_k(k: int) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 
-from colsearch.prefilter.calibration import Calibration
 from colsearch.prefilter.model import LearnedPrefilter
 from colsearch.prefilter.state import usable_model
 from colsearch.prefilter.stored import PrefilterCache
@@ -25,7 +25,8 @@ class SearchView:
         selected: all live documents, by segment.
         covered, tail: the segments that the prefilter covers, and the others.
         can_be_hits: (n_docs of the covered segments,) bool; None for all.
-        prefilter, calibration: None if no segment is covered.
+        prefilter: None if no segment is covered.
+        stop_deviations: from a recall and k to where the stop rule ends a query, None for a scan.
         candidates: the candidate index of the covered segments, once it is made.
         cheap_query_tokens: scanning everything is cheap for queries of at most this many tokens.
     """
@@ -38,12 +39,13 @@ class SearchView:
         self.covered, self.tail = split_by_prefilter(self.selected)
         self.can_be_hits = joined_mask(self.covered)
         self.cheap_query_tokens = cheap_query_tokens(sum(part.n_tokens for part in self.selected), dim)
-        self.calibration: Calibration | None = None
+        self.stop_deviations: Callable[[float, int], float | None] = lambda recall, k: None
         self.prefilter: LearnedPrefilter | None = None
         model = usable_model(snapshot)
         if model is not None and self.covered:
             self.prefilter, state = prefilters.load(model)
-            self.calibration = state.calibration
+            # Most calls ask for the same recall and k.
+            self.stop_deviations = lru_cache(maxsize=64)(state.calibration.stop_deviations)
         self.candidates: CandidateIndex | None = None
         known = None if previous is None else previous.candidates
         if known is not None and known.files == prefilter_files(self.covered):

@@ -127,7 +127,7 @@ class Database:
     def data_version(self) -> int:
         """A number that changes when another connection commits, but not with commits of this one."""
         with self.locked() as connection:
-            return schema.data_version(connection)
+            return int(connection.execute(schema.DATA_VERSION).fetchone()[0])
 
     def close(self) -> None:
         """Close the connection; the next use opens it again."""

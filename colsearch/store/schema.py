@@ -43,14 +43,13 @@ def prepare_existing(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA cell_size_check = ON")
 
 
+# A number that changes when another connection commits, but not with commits of this one.
+DATA_VERSION = "PRAGMA data_version"
+
+
 def create(connection: sqlite3.Connection) -> None:
     """Make all tables, in one transaction."""
     connection.executescript(f"BEGIN; {SCHEMA} COMMIT;")
-
-
-def data_version(connection: sqlite3.Connection) -> int:
-    """A number that changes when another connection commits, but not with commits of this one."""
-    return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
 
 def vacuum(connection: sqlite3.Connection) -> None:
