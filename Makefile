@@ -18,7 +18,7 @@ SLOW := examples/ torture/ test_index_texts.py prefilter/test_bad_input.py prefi
 		smoke.py workloads.py) \
 	kernels/runtime/test_cold_start.py kernels/runtime/test_tiers.py kernels/scoring/test_guard_pages.py \
 	kernels/layout/test_quantize.py::test_codes_are_the_same_without_this_cpus_instructions \
-	kernels/scoring/test_codes.py::test_documents_of_several_segments_score_as_in_their_own
+	kernels/scoring/test_maxsim_codes.py::test_documents_of_several_segments_score_as_in_their_own
 
 .PHONY: demo demo-large quick lint format types test test-kernels test-system torture docs clean
 

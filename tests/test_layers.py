@@ -94,6 +94,17 @@ def test_every_unsafe_call_would_be_seen():
     assert {code: len(list(unsafe(ast.parse(code)))) for code in bad} == bad
 
 
+def test_the_top_of_the_package_has_few_modules_and_every_room_answers_a_question():
+    assert len(list((ROOT / "colsearch").glob("*.py"))) <= 7
+    for package in PACKAGES:
+        for room in package.iterdir():
+            if (room / "__init__.py").exists():
+                question, _, answer = (
+                    ast.get_docstring(ast.parse((room / "__init__.py").read_text())) or ""
+                ).partition("?")
+                assert question and answer.strip(), f"{room} does not say which question it answers"
+
+
 def unit_of(path: Path) -> str:
     return path.relative_to(ROOT / "colsearch").parts[0].removesuffix(".py")
 

@@ -1,4 +1,6 @@
-"""The functions that Numba compiles. They are imported only where machine code is not in the cache yet, see runtime/kernel.py.
+"""What does Numba compile? The functions of this folder, which are imported only if their machine code is not cached yet.
+
+runtime/kernel.py loads that code.
 
 A plain public function is a kernel, which Python calls: its annotations say what it takes, see entry.py. It returns an
 integer, a float or None, and it allocates nothing. A `subroutine` is a part of kernels. Inside, an array is the address

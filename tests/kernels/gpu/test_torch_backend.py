@@ -15,10 +15,9 @@ from colsearch_kernels import reference
 from colsearch_kernels.errors import KernelInputError
 from colsearch_kernels.gpu import device_codes, torch_backend
 from colsearch_kernels.gpu.device_codes import DeviceCodes
-from colsearch_kernels.layout import quantize
-from colsearch_kernels.layout.codes import PLANE_BITS, Codes, QuantizedQuery
+from colsearch_kernels.layout.codes import PLANE_BITS, QuantizedQuery
+from tests.support.codes import DOCLENS, encode_random
 
-DOCLENS = [1, 0, 7, 40, 1, 33, 0, 5]
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
 
@@ -27,26 +26,13 @@ def device(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def make(
-    dim: int, plane_bits: tuple[int, ...], doclens: list[int] = DOCLENS, n_query: int = 5, seed: int = 0
-) -> tuple[Codes, QuantizedQuery]:
-    rng = np.random.default_rng(seed)
-    # All similarities of a document to a query token may be negative: the mean of the documents is not zero.
-    vectors = rng.standard_normal((sum(doclens), dim), np.float32) + 1
-    planes, widths = quantize.encode(vectors, plane_bits, 1)
-    offsets = np.concatenate([[0], np.cumsum(doclens)]).astype(np.int64)
-    query = rng.standard_normal((n_query, dim), np.float32) - np.float32(0.5)
-    codes = Codes(dim, plane_bits, planes, widths, offsets)
-    return codes, quantize.quantize_query(query, plane_bits, 1)
-
-
 @pytest.mark.parametrize("memory_bytes", [1, 40_000, 1 << 28])
 @pytest.mark.parametrize("plane_bits", PLANE_BITS)
 @pytest.mark.parametrize("dim", [7, 128])
 def test_scores_over_codes_equal_the_reference(
     dim: int, plane_bits: tuple[int, ...], memory_bytes: int, device: str
 ) -> None:
-    codes, query = make(dim, plane_bits)
+    codes, query = encode_random(dim, plane_bits)
     on_device = DeviceCodes.copy_of(codes, device)
     for n_planes in range(1, len(plane_bits) + 1):
         expected = reference.score_codes(query, codes, n_planes=n_planes)
@@ -56,7 +42,7 @@ def test_scores_over_codes_equal_the_reference(
 
 
 def test_dims_beyond_what_float32_counts_exactly_equal_the_reference(device: str) -> None:
-    codes, query = make(2100, (8,), [3, 2])
+    codes, query = encode_random(2100, (8,), [3, 2])
     # Largest code against largest query: sums of more than 2**24, which float32 could not add up.
     codes.planes[0][:] = 255
     query = QuantizedQuery(np.full_like(query.values, 63), query.scales)
@@ -67,8 +53,8 @@ def test_dims_beyond_what_float32_counts_exactly_equal_the_reference(device: str
 
 
 def test_chosen_documents_and_many_queries_equal_the_reference(device: str) -> None:
-    codes, query = make(48, (4, 4))
-    _, other = make(48, (4, 4), n_query=70, seed=1)
+    codes, query = encode_random(48, (4, 4))
+    _, other = encode_random(48, (4, 4), n_query=70, seed=1)
     ordinals = np.array([5, 1, 0, 5, 3])
     on_device = DeviceCodes.copy_of(codes, device)
     expected = reference.score_codes_batch([query, other], codes, ordinals=ordinals, n_planes=1)
@@ -77,7 +63,7 @@ def test_chosen_documents_and_many_queries_equal_the_reference(device: str) -> N
 
 
 def test_top_k_equals_the_reference_with_ties_and_dead_documents(device: str) -> None:
-    codes, query = make(16, (2,), [3] * 12)
+    codes, query = encode_random(16, (2,), [3] * 12)
     codes.planes[0][9:12] = codes.planes[0][3:6]
     codes.widths[0][9:12] = codes.widths[0][3:6]
     live = np.ones(12, bool)
@@ -91,7 +77,7 @@ def test_top_k_equals_the_reference_with_ties_and_dead_documents(device: str) ->
 
 
 def test_of_many_equal_scores_the_lower_ordinals_are_taken(device: str) -> None:
-    codes, query = make(16, (4,), [2] * 600)
+    codes, query = encode_random(16, (4,), [2] * 600)
     # Three documents again and again, in any order: torch takes any of the equal ones.
     which = np.random.default_rng(0).integers(0, 3, 600)
     rows = (2 * which[:, None] + np.arange(2)).ravel()
@@ -106,7 +92,7 @@ def test_of_many_equal_scores_the_lower_ordinals_are_taken(device: str) -> None:
 
 
 def test_a_query_token_of_scale_zero_leaves_empty_documents_without_a_score(device: str) -> None:
-    codes, query = make(16, (4,))
+    codes, query = encode_random(16, (4,))
     query = QuantizedQuery(query.values, np.zeros_like(query.scales))
     found = torch_backend.score_codes(query, DeviceCodes.copy_of(codes, device))
     np.testing.assert_array_equal(found, np.where(np.array(DOCLENS) > 0, 0, -np.inf))
@@ -126,7 +112,7 @@ def test_float_maxsim_equals_the_reference(dtype: torch.dtype, memory_bytes: int
 
 
 def test_read_only_codes_are_copied_without_a_warning(recwarn: pytest.WarningsRecorder, device: str) -> None:
-    codes, query = make(8, (1,))
+    codes, query = encode_random(8, (1,))
     for array in (*codes.planes, *codes.widths, codes.offsets):
         array.setflags(write=False)
     expected = reference.score_codes(query, codes)
@@ -137,20 +123,20 @@ def test_read_only_codes_are_copied_without_a_warning(recwarn: pytest.WarningsRe
 
 
 def test_no_documents_have_no_scores(device: str) -> None:
-    codes, query = make(8, (4,), [])
+    codes, query = encode_random(8, (4,), [])
     assert torch_backend.score_codes(query, DeviceCodes.copy_of(codes, device)).shape == (0,)
 
 
 @pytest.mark.parametrize("ordinals", [np.array([0, 8]), np.array([-1]), np.array([0.0]), np.array([[0]])])
 def test_ordinals_that_do_not_fit_are_refused(ordinals: np.ndarray, device: str) -> None:
-    codes, query = make(8, (4,))
+    codes, query = encode_random(8, (4,))
     with pytest.raises(KernelInputError, match="ordinals"):
         torch_backend.score_codes(query, DeviceCodes.copy_of(codes, device), ordinals=ordinals)
 
 
 def test_a_query_of_another_dim_is_refused(device: str) -> None:
-    codes, _ = make(8, (4,))
-    _, query = make(16, (4,))
+    codes, _ = encode_random(8, (4,))
+    _, query = encode_random(16, (4,))
     with pytest.raises(KernelInputError, match="16 padded dims"):
         torch_backend.score_codes(query, DeviceCodes.copy_of(codes, device))
 
@@ -172,14 +158,14 @@ def test_float_arrays_that_do_not_fit_are_refused(
 
 
 def test_more_dims_than_the_fused_kernel_takes_are_refused() -> None:
-    codes, query = make(1100, (1,), [2])
+    codes, query = encode_random(1100, (1,), [2])
     with pytest.raises(KernelInputError, match="1024 dims"):
         torch_backend.score_codes(query, DeviceCodes.copy_of(codes, "cpu"), fused=True)
 
 
 def test_large_arrays_are_copied_in_portions(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device_codes, "_PORTION_BYTES", 100)
-    codes, _ = make(64, (4, 4))
+    codes, _ = encode_random(64, (4, 4))
     copy = DeviceCodes.copy_of(codes, device)
     for plane, copied in zip(codes.planes, copy.planes):
         np.testing.assert_array_equal(copied.cpu().numpy(), plane)
@@ -201,7 +187,7 @@ def test_numbers_that_are_none_give_no_score(bad: float, device: str) -> None:
 
 
 def test_codes_with_widths_that_are_not_finite_are_not_copied(device: str) -> None:
-    codes, _ = make(8, (4,))
+    codes, _ = encode_random(8, (4,))
     codes.widths[0][5] = 0x7E00
     with pytest.raises(KernelInputError, match="token 5 has nan"):
         DeviceCodes.copy_of(codes, device)

@@ -15,7 +15,7 @@ from colsearch_kernels.errors import KernelInputError
 from colsearch_kernels.gpu import torch_backend
 from colsearch_kernels.gpu.device_codes import DeviceCodes
 from colsearch_kernels.layout.codes import PLANE_BITS
-from tests.kernels.gpu.test_torch_backend import DOCLENS, make
+from tests.support.codes import DOCLENS, encode_random
 
 pytestmark = pytest.mark.system
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -36,7 +36,7 @@ def interpreter() -> Iterator[None]:
 @pytest.mark.parametrize("plane_bits", PLANE_BITS)
 @pytest.mark.parametrize("dim", [7, 128])
 def test_fused_scores_equal_the_reference(dim: int, plane_bits: tuple[int, ...]) -> None:
-    codes, query = make(dim, plane_bits)
+    codes, query = encode_random(dim, plane_bits)
     on_device = DeviceCodes.copy_of(codes, DEVICE)
     for n_planes in range(1, len(plane_bits) + 1):
         expected = reference.score_codes(query, codes, n_planes=n_planes)
@@ -45,7 +45,7 @@ def test_fused_scores_equal_the_reference(dim: int, plane_bits: tuple[int, ...])
 
 
 def test_fused_scores_of_chosen_documents_and_more_query_tokens_than_a_tile() -> None:
-    codes, query = make(384, (4, 4), n_query=70)
+    codes, query = encode_random(384, (4, 4), n_query=70)
     ordinals = np.array([5, 1, 0, 5])
     expected = reference.score_codes(query, codes, ordinals=ordinals)
     found = torch_backend.score_codes(
@@ -55,13 +55,13 @@ def test_fused_scores_of_chosen_documents_and_more_query_tokens_than_a_tile() ->
 
 
 def test_no_documents_have_no_fused_scores() -> None:
-    codes, query = make(8, (4,), [])
+    codes, query = encode_random(8, (4,), [])
     assert torch_backend.score_codes(query, DeviceCodes.copy_of(codes, DEVICE), fused=True).shape == (0,)
 
 
 def test_fused_top_k_of_several_queries_equals_the_reference() -> None:
-    codes, query = make(48, (4, 4), [3, 0, 5, 3, 40])
-    _, other = make(48, (4, 4), [3, 0, 5, 3, 40], n_query=21, seed=1)
+    codes, query = encode_random(48, (4, 4), [3, 0, 5, 3, 40])
+    _, other = encode_random(48, (4, 4), [3, 0, 5, 3, 40], n_query=21, seed=1)
     live = np.array([True, True, False, True, True])
     found = torch_backend.top_k_batch(
         [query, other], DeviceCodes.copy_of(codes, DEVICE), 3, live=live, fused=True

@@ -1,6 +1,5 @@
 """Rotation and grid: orthogonal, unbiased, and the same bits alone, in any batch and in every release."""
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from colsearch_kernels import reference
 from colsearch_kernels.errors import KernelInputError
 from colsearch_kernels.layout import quantize, rotation
 from colsearch_kernels.layout.codes import PLANE_BITS, Codes, padded_dim
+from tests.support.codes import code_digest
 
 dims = st.integers(1, 400)
 plane_sets = st.sampled_from(PLANE_BITS)
@@ -94,21 +94,6 @@ def test_codes_equal_the_grid_written_in_numpy(plane_bits: tuple[int, ...], dim:
     assert (found != expected).mean() < 0.002
 
 
-def code_digest() -> str:
-    """One number for rotation, codes and query of a fixed input that any NumPy makes alike."""
-    digest = hashlib.sha256()
-    for dim in (5, 48, 96, 128, 384):
-        angles = np.arange(37 * dim, dtype=np.int64) * 7919 % 2003 - 1001
-        vectors = (angles.reshape(37, dim) / np.float64(512)).astype(np.float32)
-        for plane_bits in PLANE_BITS:
-            digest.update(rotation.rotate(vectors, plane_bits, 9).tobytes())
-            planes, widths = quantize.encode(vectors, plane_bits, 9)
-            query = quantize.quantize_query(vectors[:3], plane_bits, 9)
-            for array in (*planes, *widths, query.values, query.scales):
-                digest.update(array.tobytes())
-    return digest.hexdigest()[:16]
-
-
 PINNED = "d47cdca66544a0a1"
 
 
@@ -118,7 +103,7 @@ def test_codes_are_the_same_in_every_release() -> None:
 
 
 def test_codes_are_the_same_without_this_cpus_instructions(tmp_path: object) -> None:
-    script = "from tests.kernels.layout.test_quantize import code_digest; print(code_digest())"
+    script = "from tests.support.codes import code_digest; print(code_digest())"
     environment = {
         **os.environ,
         "NUMBA_CPU_NAME": "generic",

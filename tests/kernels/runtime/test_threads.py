@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import colsearch_kernels as kernels
-from tests.kernels.scoring.test_codes import draw_codes, draw_query
 from tests.support.children import run_in_child
+from tests.support.codes import draw_codes, draw_query
 
 
 @pytest.fixture(scope="module")

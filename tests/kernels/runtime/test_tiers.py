@@ -16,7 +16,7 @@ from colsearch_kernels.runtime.tiers import TIERS, target_features, tier
 _DIGEST = """
 import hashlib, numpy as np, colsearch_kernels as kernels
 from colsearch_kernels.runtime import tiers
-from tests.kernels.scoring.test_codes import draw_codes, draw_query
+from tests.support.codes import draw_codes, draw_query
 from colsearch_kernels.layout.codes import PLANE_BITS
 digest, rng = hashlib.sha256(), np.random.default_rng(3)
 for plane_bits in PLANE_BITS:

@@ -21,8 +21,8 @@ from colsearch_kernels.scoring import (
     scattered,
     stop_rule,
 )
-from tests.kernels.scoring.test_codes import draw_codes, draw_query
 from tests.support.children import run_in_child
+from tests.support.codes import draw_codes, draw_query
 
 _PAGE = mmap.PAGESIZE
 _LIBC = ctypes.CDLL(None, use_errno=True)

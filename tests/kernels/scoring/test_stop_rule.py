@@ -16,7 +16,7 @@ from colsearch_kernels.arguments import CHECK_EVERY
 from colsearch_kernels.errors import KernelInputError
 from colsearch_kernels.scoring import scattered
 from colsearch_kernels.scoring.stop_rule import FIRST_CHECK
-from tests.kernels.scoring.test_codes import draw_codes, draw_query
+from tests.support.codes import draw_codes, draw_query
 
 
 @pytest.fixture(scope="module", autouse=True)

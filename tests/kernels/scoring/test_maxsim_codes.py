@@ -10,29 +10,12 @@ from hypothesis import strategies as st
 import colsearch_kernels as kernels
 from colsearch_kernels import reference
 from colsearch_kernels.errors import KernelInputError
-from colsearch_kernels.layout.codes import PLANE_BITS, Codes, QuantizedQuery, padded_dim
+from colsearch_kernels.layout.codes import PLANE_BITS, Codes, QuantizedQuery
+from tests.support.codes import draw_codes, draw_query
 
 ragged = st.lists(st.integers(0, 40), min_size=0, max_size=6)
 dims = st.sampled_from([1, 7, 48, 64, 96, 128, 200, 384])
 counts = st.sampled_from([1, 2, 15, 16, 17, 31, 32, 33, 48, 512])
-
-
-def draw_codes(
-    rng: np.random.Generator, dim: int, plane_bits: tuple[int, ...], doclens: list[int], few: bool = False
-) -> Codes:
-    """Codes of random integers; `few` different ones, so that scores tie."""
-    n_tokens = sum(doclens)
-    values = rng.integers(0, 2 ** sum(plane_bits), (n_tokens, padded_dim(dim, plane_bits)), dtype=np.uint8)
-    widths = tuple(rng.uniform(0, 1, n_tokens).astype(np.float16).view(np.uint16) for _ in plane_bits)
-    if few:
-        values[:] = values[: max(1, n_tokens // 8)][rng.integers(0, max(1, n_tokens // 8), n_tokens)]
-        widths = tuple(np.full(n_tokens, 0x3800, np.uint16) for _ in plane_bits)
-    offsets = np.concatenate([[0], np.cumsum(doclens)]).astype(np.int64)
-    return Codes(dim, plane_bits, reference.pack(values, plane_bits), widths, offsets)
-
-
-def draw_query(rng: np.random.Generator, n_query_tokens: int, n_dims: int) -> QuantizedQuery:
-    return reference.quantize_query(rng.standard_normal((n_query_tokens, n_dims), np.float32))
 
 
 @settings(max_examples=60, deadline=None)
