@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = [ROOT / "colsearch", ROOT / "kernels" / "colsearch_kernels"]
 SOURCES = sorted(path for package in PACKAGES for path in package.rglob("*.py"))
 MAX_LINES = 450
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 # A unit (a module or folder of colsearch) imports only units of lines above its own.
 LEVELS = [
@@ -30,6 +31,15 @@ LEVELS = [
     {"__init__", "__main__"},
 ]
 LEVEL_OF = {unit: number for number, units in enumerate(LEVELS) for unit in units}
+
+# What these share with a test module has still to move to tests/support.
+MAY_IMPORT_TESTS = {
+    "tests/kernels/gpu/test_triton_codes.py",
+    "tests/kernels/runtime/test_threads.py",
+    "tests/kernels/runtime/test_tiers.py",
+    "tests/kernels/scoring/test_guard_pages.py",
+    "tests/kernels/scoring/test_stop_rule.py",
+}
 
 FORBIDDEN_MODULES = {"cPickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve", "yaml"}
 FORBIDDEN_BUILTINS = {"__import__", "compile", "eval", "exec"}
@@ -119,6 +129,17 @@ def test_the_kernels_import_nothing_of_ours():
         if "kernels" in path.parts:
             roots = {name.split(".")[0] for name in imports(ast.parse(path.read_text()))}
             assert "colsearch" not in roots, path
+
+
+def test_no_test_imports_from_a_test_module():
+    """What tests share lives in tests/support, or beside them in a module that holds no test."""
+    found = {
+        str(path.relative_to(ROOT))
+        for path in TESTS
+        for name in imports(ast.parse(path.read_text()))
+        if name.startswith("tests.") and ".test_" in name
+    }
+    assert found <= MAY_IMPORT_TESTS, "move what is shared to tests/support"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -58,8 +58,8 @@ def draw(number: int, files: Files, stale: Files) -> Damage:
     others = sorted(name for name in files if name != SQLITE)
     while True:
         name = SQLITE if rng.random() < 0.5 else rng.choice(others)
-        kind = rng.choices(list(_KINDS), [weight for weight, _ in _KINDS.values()])[0]
-        detail, content = _KINDS[kind][1](rng, name, files, stale)
+        kind = rng.choices(list(KINDS), [weight for weight, _ in KINDS.values()])[0]
+        detail, content = KINDS[kind][1](rng, name, files, stale)
         if content != files[name]:
             return Damage(kind, name, detail, content)
 
@@ -137,7 +137,7 @@ def _with(content: bytes, where: slice, data: bytes) -> bytes:
     return content[: where.start] + data + content[where.start + len(data) :]
 
 
-_KINDS: dict[str, tuple[int, Callable[[random.Random, str, Files, Files], Drawn]]] = {
+KINDS: dict[str, tuple[int, Callable[[random.Random, str, Files, Files], Drawn]]] = {
     "bit flip": (50, _flip),
     "zeroed block": (15, _zeroed),
     "garbled block": (8, _garbled),

@@ -54,7 +54,7 @@ def stages(memory: Path) -> list[Stage]:
 
 def test_a_kill_at_any_call_loses_nothing_acknowledged_and_shows_nothing_half_done(scratch, stages):
     n_points = run_in_child(
-        lambda: sum(sweep(scratch, *stage, every=9) for stage in stages), seconds=600
+        lambda: sum(sweep(scratch, *stage, every=12) for stage in stages), seconds=600
     ).unwrap()
     assert n_points >= 200, "the sweep no longer reaches the store's calls"
 
