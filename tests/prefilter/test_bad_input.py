@@ -29,7 +29,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_recall_is_kept_at_any_number_of_dims(tmp_path: Path, dim: int) -> None:
     kinds = draw_kinds(0, dim)
     with ColIndex.create(tmp_path / "index", dim=dim, n_threads=2) as index:
-        index.add_vectors(cluster_documents(1_500, 1, kinds))
+        index.add_vectors(cluster_documents(1_500, 1, kinds, n_tokens=(5, 20)))
         assert index.info()["prefilter"]
         audit = index.audit(draw_queries(60, 2, kinds), recall=0.95)
         assert audit.recall >= 0.94 and audit.share_scored < 1

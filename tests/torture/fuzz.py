@@ -152,6 +152,10 @@ def _condition(rng: random.Random, depth: int) -> Any:
     return {rng.choice(_OPERATORS): _condition(rng, depth - 1) for _ in range(rng.randrange(3))}
 
 
+# Executions of each target in `make test`: some seconds.
+N_EXECUTIONS = {"segment header": 16_000, "JSONL": 100_000, "filter": 30_000}
+
+
 def targets(folder: Path) -> Iterator[tuple[str, Target]]:
     yield "segment header", header_target(folder)
     yield "JSONL", jsonl_target()

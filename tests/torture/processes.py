@@ -6,6 +6,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +20,52 @@ N_IDS = 12
 _FORK = multiprocessing.get_context("fork")
 
 
-def contend(folder: Path, *, seconds: float, n_writers: int = 4, n_readers: int = 4) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long the processes work.
+
+    Attributes:
+        deadline: of the monotonic clock.
+        n_writes: of all writers; None for as many as there is time for.
+        written: how many there were, shared by all processes.
+    """
+
+    deadline: float
+    n_writes: int | None
+    written: Any
+
+    def count_write(self) -> None:
+        with self.written.get_lock():
+            self.written.value += 1
+
+    def go_on(self, n_reads: int | None = None) -> bool:
+        """Whether a writer, or a reader that has read so often, has more to do."""
+        if time.monotonic() >= self.deadline:
+            return False
+        if self.n_writes is None or self.written.value < self.n_writes:
+            return True
+        return n_reads is not None and n_reads < self.n_writes / 10
+
+
+def contend(
+    folder: Path, *, seconds: float, n_writes: int | None = None, n_writers: int = 4, n_readers: int = 4
+) -> dict[str, Any]:
     """Let them work on `folder / "index"`: counts of what they did, and what was wrong.
 
     Every writer owns some documents and writes version after version of them. What returned is noted in a
     file; a reader that looks later must find that version, or one that was begun since.
+
+    Args:
+        seconds: when to stop.
+        n_writes: stop earlier, after so many writes of all writers and a tenth as many reads by each reader.
     """
     world.create(folder / "index").close()
-    ends = time.monotonic() + seconds
+    limits = Limits(time.monotonic() + seconds, n_writes, _FORK.Value("q", 0))
     kinds: list[tuple[str, Callable[..., dict[str, Any]]]] = [("writer", _write)] * n_writers
     kinds += [("reader", _read)] * n_readers
     results = _FORK.SimpleQueue()
     processes = [
-        _FORK.Process(target=_report, args=(results, kind, work, folder, number, n_writers, ends))
+        _FORK.Process(target=_report, args=(results, kind, work, folder, number, n_writers, limits))
         for number, (kind, work) in enumerate(kinds)
     ]
     for process in processes:
@@ -56,12 +90,12 @@ def _report(results: Any, kind: str, work: Callable[..., dict[str, Any]], *argum
         results.put({"problems": [f"{kind}: {traceback.format_exc()}"]})
 
 
-def _write(folder: Path, number: int, n_writers: int, ends: float) -> dict[str, Any]:
+def _write(folder: Path, number: int, n_writers: int, limits: Limits) -> dict[str, Any]:
     rng = np.random.default_rng(number)
     versions: dict[str, int] = {}
     counts = {"writes": 0, "refused": 0}
     log = os.open(folder / f"acknowledged-{number}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    while time.monotonic() < ends:
+    while limits.go_on():
         chosen = [f"writer{number}-{n}" for n in rng.choice(N_IDS, int(rng.integers(1, 4)), replace=False)]
         documents: world.State = {id: versions.get(id, 0) + 1 for id in chosen}
         try:
@@ -77,15 +111,16 @@ def _write(folder: Path, number: int, n_writers: int, ends: float) -> dict[str, 
         versions |= {str(id): version for id, version in documents.items()}
         os.write(log, json.dumps(documents).encode() + b"\n")
         counts["writes"] += 1
+        limits.count_write()
     os.close(log)
     return counts
 
 
-def _read(folder: Path, number: int, n_writers: int, ends: float) -> dict[str, Any]:
+def _read(folder: Path, number: int, n_writers: int, limits: Limits) -> dict[str, Any]:
     problems: list[str] = []
     n_reads = 0
     with ColIndex.open(folder / "index", read_only=True, n_threads=1) as index:
-        while time.monotonic() < ends and not problems:
+        while not problems and limits.go_on(n_reads):
             problems += _complaints(folder, n_writers, _acknowledged(folder, n_writers), index)
             n_reads += 1
     return {"reads": n_reads, "problems": problems}

@@ -27,19 +27,22 @@ class Soaked:
     descriptors: tuple[int, int]
 
 
-def soak(folder: Path, *, seconds: float, seed: int = 0) -> Soaked:
+def soak(folder: Path, *, seconds: float, n_calls: int | None = None, seed: int = 0) -> Soaked:
     """Random calls, readers that are opened and closed, searches; every answer is compared with a dict.
 
+    Args:
+        seconds: when to stop.
+        n_calls: stop earlier, after so many calls.
     Raises: AssertionError: for a wrong answer.
     """
     rng = np.random.default_rng(seed)
     state: world.State = {}
     samples: list[tuple[float, float, int]] = []
-    n_calls = 0
+    n_done = 0
     start = time.monotonic()
     index = world.create(folder / "index")
     reader = ColIndex.open(folder / "index", read_only=True, n_threads=1)
-    while (elapsed := time.monotonic() - start) < seconds:
+    while (elapsed := time.monotonic() - start) < seconds and n_done != n_calls:
         ids: list[str | int] = [f"s{n}" for n in rng.choice(60, int(rng.integers(1, 8)), replace=False)]
         action = int(rng.integers(0, 12))
         if action < 6:
@@ -60,8 +63,8 @@ def soak(folder: Path, *, seconds: float, seed: int = 0) -> Soaked:
             index.compact()
         problem = world.mismatch(reader, state)
         assert problem is None, problem
-        n_calls += 1
-        if n_calls % 25 == 0:
+        n_done += 1
+        if n_done % 25 == 0:
             gc.collect()
             samples.append((elapsed, _resident_mb(), len(list(Path("/proc/self/fd").iterdir()))))
     index.close()
@@ -71,7 +74,7 @@ def soak(folder: Path, *, seconds: float, seed: int = 0) -> Soaked:
     # Descriptors go up and down by the files of a segment: the most of the first and last quarter.
     quarter = max(1, len(settled) // 4)
     descriptors = int(settled[:quarter, 2].max()), int(settled[-quarter:, 2].max())
-    return Soaked(n_calls, slope, float(settled[-1, 1] - settled[0, 1]), descriptors)
+    return Soaked(n_done, slope, float(settled[-1, 1] - settled[0, 1]), descriptors)
 
 
 def _resident_mb() -> float:

@@ -12,39 +12,9 @@ from colsearch.errors import IndexNotFoundError
 from tests.support import ptrace, world
 from tests.support.children import run_in_child
 from tests.support.stages import Stage, killed_at, prepare_stages
+from tests.torture.kills import state_is_one_of, sweep
 
 pytestmark = pytest.mark.skipif(not ptrace.supported(), reason="needs ptrace on x86-64 Linux")
-
-
-def sweep(scratch: Path, before: Path, step: world.Step, state: world.State, *, every: int = 1) -> int:
-    """Kill one step at each of its calls; returns the number of kill points."""
-    after = step.model(state)
-    number = n_points = 0
-    while True:
-        for torn in (False, True):
-            copy = scratch / "killed"
-            shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(before, copy)
-
-            def work() -> None:
-                with ColIndex.open(copy, n_threads=1) as index:
-                    step.run(index)
-
-            if not killed_at(work, number, torn=torn):
-                assert number > 0, "the step changed no file"
-                return n_points
-            n_points += 1
-            try:
-                _state_is_one_of(copy, [state, after])
-            except Exception as error:
-                raise AssertionError(f"{step.name}, killed at call {number}, torn: {torn}") from error
-        number += every
-
-
-def _state_is_one_of(path: Path, states: list[world.State]) -> int:
-    which = world.assert_one_of(path, states)
-    world.assert_writer_works(path, states[which])
-    return which
 
 
 @pytest.fixture(scope="module")
@@ -99,5 +69,5 @@ def test_what_a_killed_call_acknowledged_before_is_there(scratch, stages):
         os.close(write_end)
         acknowledged = len(os.read(read_end, 1 << 16).splitlines())
         os.close(read_end)
-        outcome = run_in_child(lambda: _state_is_one_of(copy, states[acknowledged : acknowledged + 2]))
+        outcome = run_in_child(lambda: state_is_one_of(copy, states[acknowledged : acknowledged + 2]))
         assert outcome.kind == "ok", f"killed at call {number} after {acknowledged} calls: {outcome}"
