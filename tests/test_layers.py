@@ -1,4 +1,4 @@
-"""What imports what, what is never called, and what `import colsearch` may cost."""
+"""Rules for imports, calls that are never made, the length of files, and the cost of `import colsearch`."""
 
 import ast
 import subprocess
@@ -14,7 +14,7 @@ SOURCES = sorted(path for package in PACKAGES for path in package.rglob("*.py"))
 MAX_LINES = 450
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
-# A unit (a module or folder of colsearch) imports only units of lines above its own.
+# A unit is a module or folder of colsearch. It imports only units of the lines above its own.
 LEVELS = [
     {"errors"},
     {"types"},
@@ -32,7 +32,7 @@ LEVELS = [
 ]
 LEVEL_OF = {unit: number for number, units in enumerate(LEVELS) for unit in units}
 
-# What these share with a test module has still to move to tests/support.
+# These still import helpers from a test module; the helpers have to move to tests/support.
 MAY_IMPORT_TESTS = {
     "tests/kernels/gpu/test_triton_codes.py",
     "tests/kernels/runtime/test_threads.py",
@@ -63,7 +63,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 
 def unsafe(tree: ast.AST) -> Iterator[str]:
-    """What could run code that a file names."""
+    """Imports and calls that could run code that a file names."""
     yield from (f"import {name}" for name in imports(tree) if name.split(".")[0] in FORBIDDEN_MODULES)
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
@@ -78,7 +78,7 @@ def unsafe(tree: ast.AST) -> Iterator[str]:
             if function.attr == "import_module" and not isinstance(node.args[0], ast.Constant):
                 yield f"a module named by a variable is imported in line {node.lineno}"
         for keyword in node.keywords:
-            # A caller's own choice may be passed on under its own name.
+            # A parameter may be passed on under the same name: then the caller chose its value.
             if keyword.arg in FORBIDDEN_KEYWORDS and ast.unparse(keyword.value) not in ("False", keyword.arg):
                 yield f"{keyword.arg} in line {node.lineno}"
 
@@ -132,7 +132,7 @@ def test_the_kernels_import_nothing_of_ours():
 
 
 def test_no_test_imports_from_a_test_module():
-    """What tests share lives in tests/support, or beside them in a module that holds no test."""
+    """Helpers that tests share live in tests/support, or beside the tests in a module without tests."""
     found = {
         str(path.relative_to(ROOT))
         for path in TESTS

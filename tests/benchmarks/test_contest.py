@@ -127,7 +127,10 @@ def test_a_cost_is_read_off_the_curve_between_two_settings() -> None:
     curve = [
         {"recall@10": 0.8, "cpu_median_ms": 1.0},
         {"recall@10": 0.9, "cpu_median_ms": 4.0},
-        {"recall@10": 0.85, "cpu_median_ms": 9.0},  # beaten on both sides, so not on the curve
+        {
+            "recall@10": 0.85,
+            "cpu_median_ms": 9.0,
+        },  # slower than its neighbours on both sides, so not on the curve
     ]
     assert cost_at_recall(curve, 0.85) == pytest.approx(2.0)
     assert cost_at_recall(curve, 0.7) == 1.0

@@ -1,4 +1,4 @@
-"""The judgement on a killed writer's index sees what is lost, what is another's, and what does not open."""
+"""The check of a killed writer's index sees lost and swapped documents, and an index that does not open."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ def faiss_folder(tmp_path: Path) -> Path:
 
 
 class Shifted:
-    """Answers with the neighbour's number from document 10 on, and has lost document 3."""
+    """From document 10 on, it answers with the next document's number; document 3 is lost."""
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner

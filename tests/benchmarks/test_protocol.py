@@ -18,7 +18,7 @@ def test_a_tie_with_the_kth_document_counts_as_found() -> None:
     exact = [9.0, 8.0, 7.0]
     assert (
         recall_with_ties([9.0, 7.0, 7.0], exact) == 1.0
-    )  # 8.0 missed, but another 7.0 is as right as the third
+    )  # 8.0 is missed; another document of score 7.0 counts as much as the third one does
     assert recall_with_ties([9.0, 6.9, 7.0], exact) == pytest.approx(2 / 3)
 
 

@@ -1,4 +1,4 @@
-"""What the figures are fed with: pooled tokens, grown collections, kinds of tokens, judged runs."""
+"""The inputs of the figures: pooled tokens, grown collections, kinds of tokens, judged runs."""
 
 import shutil
 from dataclasses import replace

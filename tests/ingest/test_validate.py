@@ -1,4 +1,4 @@
-"""What may be an id, a text and metadata; and columns that are walked in step."""
+"""The rules for ids and metadata, and columns that are walked in step."""
 
 import json
 from typing import Any
@@ -43,7 +43,7 @@ def test_metadata_may_be_as_deep_and_as_large_as_the_limits_say_and_no_more() ->
     with pytest.raises(DocumentError, match=f"d: metadata nested more than {MAX_METADATA_DEPTH} levels"):
         checked_metadata(nested(MAX_METADATA_DEPTH + 1), where="d")
     room = MAX_METADATA_BYTES - len(json.dumps({"x": ""}))
-    # Its UTF-8 has two bytes per letter.
+    # Each é takes two bytes of UTF-8.
     largest = {"x": "é" * (room // 2) + "x" * (room % 2)}
     assert checked_metadata(largest, where="d") == largest
     with pytest.raises(DocumentError, match=f"metadata of {MAX_METADATA_BYTES + 1} bytes"):

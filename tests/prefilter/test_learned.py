@@ -88,7 +88,7 @@ def test_many_queries_at_once_give_what_each_gives_alone(index: ColIndex, n_thre
 def test_documents_that_lie_apart_are_scanned_while_that_is_cheap(
     index: ColIndex, tenths: list[int], scanned: bool
 ) -> None:
-    """26,000 tokens are .7 of a cheap scan where they lie together, and more than one where they do not."""
+    """26,000 tokens cost .7 of a cheap scan if they lie together, and more than one if they are scattered."""
     [query] = draw_queries(1, 8, draw_kinds(0))
     hits = index.search(query, where={"tenth": {"$in": tenths}}, profile=True)
     assert hits.profile is not None and (hits.profile.n_candidates == 600 * len(tenths)) == scanned
@@ -124,7 +124,7 @@ def test_it_follows_deletes_updates_and_merges(copied: Path) -> None:
         gone = {hit.id for hits in index.search(queries, k=10) for hit in hits}
         index.delete(gone)
         assert not gone & {hit.id for hits in index.search(queries, k=10) for hit in hits}
-        # A new document is found at once, from the tail.
+        # A new document is in the tail, where it is found at once.
         index.add_vectors([queries[0]], ids=["new"])
         assert index.search(queries[0], k=1)[0].id == "new"
         index.delete("new")
@@ -155,14 +155,16 @@ def test_a_merge_carries_over_what_is_known(copied: Path, monkeypatch: pytest.Mo
         assert index.optimize() and sum(embedded) == 19
         assert index.info()["n_prefiltered_segments"] == 1
         hits = index.search(queries, recall=0.99)
-        found = sum(hit.score >= best[-1].score for one, best in zip(hits, exact) for hit in one)
+        found = sum(
+            hit.score >= best[-1].score for best_found, best in zip(hits, exact) for hit in best_found
+        )
         assert found >= 0.97 * 200
 
 
 def test_recall_is_not_measured_on_pieces_of_documents(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Their own documents and what repeats these answer them too easily: at the first fit, later, and in audits."""
+    """Its own document answers such a query too easily. None occurs in fits, calibrations or audits."""
     asked: list[F32] = []
 
     class Noted(RecallSimulation):

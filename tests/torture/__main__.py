@@ -1,8 +1,8 @@
 """The long form of the torture tests: `python -m tests.torture --full`, to be run in the background.
 
-Every part is the code of a test with larger numbers, cut into units; each finished unit is one line of the log, and
-a run that was stopped goes on behind the last one. `--share 0.1` runs a tenth of each part, `--only NAME` one part.
-Without `--full`, it prints what the log holds.
+Every part runs the code of a test with larger numbers, in units. Each finished unit adds a line to the log;
+a run that was stopped resumes after the last finished unit. `--share 0.1` runs a tenth of each part,
+`--only NAME` runs one part. Without `--full`, it prints what the log holds.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from tests.torture.processes import contend
 from tests.torture.soak import soak
 from tests.torture.subject import Subject
 
-# Counts by name, and what went wrong.
+# Counts by name, and the problems found.
 Result = tuple[Mapping[str, float], list[str]]
 
 
@@ -37,9 +37,9 @@ class Part:
     """One row of the table.
 
     Attributes:
-        to_reach: in words.
-        n_units: of the full form.
-        run: one unit, in a folder of its own.
+        to_reach: the goal, in words.
+        n_units: number of units in the full form.
+        run: runs one unit, in a folder of its own.
     """
 
     name: str
@@ -118,7 +118,7 @@ def main() -> int:
     parser.add_argument("--share", type=float, default=1.0, help="of each part's units, at least one")
     parser.add_argument("--log", type=Path, default=Path("torture.jsonl"))
     options = parser.parse_args()
-    # The index warns of every file that was damaged on purpose.
+    # Otherwise the index would log a warning for every file that is damaged on purpose.
     logging.getLogger("colsearch").setLevel(logging.ERROR)
     parts = [part for part in PARTS if options.only in (None, part.name)]
     if options.full:

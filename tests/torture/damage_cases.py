@@ -1,4 +1,4 @@
-"""Damage an index case by case, ask it everything, and tell how each case ended."""
+"""Damage an index case by case, ask it every kind of question, and classify how each case ended."""
 
 import mmap
 import resource
@@ -26,7 +26,7 @@ SECONDS = 120.0
 
 
 def wrong_answers(path: Path, states: list[world.State]) -> list[str]:
-    """Everything that an index says and that no state would say; errors of ours say nothing."""
+    """All answers of an index that are wrong for every state; an error of ours is not an answer."""
     try:
         index = ColIndex.open(path, n_threads=1, read_only=True)
     except ColsearchError:
@@ -39,7 +39,7 @@ Question = Callable[[ColIndex, world.State], Iterable[str]]
 
 
 def complaints_of(ask: Question, index: ColIndex, states: list[world.State]) -> list[str]:
-    """What the answers to a question get wrong about every one of the states."""
+    """The wrong answers to a question; none if the answers are right for one of the states."""
     complaints = []
     for state in states:
         try:
@@ -59,7 +59,7 @@ def _search(index: ColIndex, state: world.State) -> Iterable[str]:
 
 
 def _filter(index: ColIndex, state: world.State) -> Iterable[str]:
-    # SQLite's word for it: damage may hide a document, but not give it another id, text or score.
+    # A filter trusts SQLite: damage may hide a document, but not give it another id, text or score.
     for where in ({"version": 1}, {"$not": {"tags": "t0"}}, {"nested.id": {"$exists": True}}):
         for hit in index.search(world.QUERY, k=99, where=where):
             yield from filter(None, [world.wrong_hit(hit, state)])
@@ -104,7 +104,7 @@ _QUESTIONS: list[Question] = [_search, _filter, _list, _get, _rerank, _text_sear
 
 
 def verdict(case: Damage, path: Path, subject: Subject) -> tuple[str, list[str]]:
-    """How the case ended, and what is wrong with that."""
+    """How the case ended, and the problems with it."""
     states = [subject.state]
     if case.kind == "stale file" and case.name == SQLITE:
         states.append(subject.stale_state)
@@ -127,7 +127,11 @@ def verdict(case: Damage, path: Path, subject: Subject) -> tuple[str, list[str]]
 
 
 def batch(numbers: Iterable[int], subject: Subject, folder: Path, progress: mmap.mmap) -> dict[str, Any]:
-    """Cases one after the other: how many ended how, and all that went wrong."""
+    """Run cases one after the other; returns counts by kind and end, and all problems.
+
+    Args:
+        progress: receives the number of each case before it runs, for the parent of a child that dies.
+    """
     limit = address_space_bytes() + MORE_MEMORY_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     ends: Counter[str] = Counter()
@@ -145,7 +149,7 @@ def batch(numbers: Iterable[int], subject: Subject, folder: Path, progress: mmap
 
 
 def run_cases(numbers: Iterable[int], subject: Subject, folder: Path) -> tuple[Counter[str], list[str]]:
-    """Batches of cases, each in a child, which may die or hang without ending the test."""
+    """Run batches of cases, each in a child: if it dies or hangs, that ends its case and not the test."""
     ends: Counter[str] = Counter()
     wrong: list[str] = []
     progress = mmap.mmap(-1, 8)
@@ -162,6 +166,6 @@ def run_cases(numbers: Iterable[int], subject: Subject, folder: Path) -> tuple[C
         case = damage.draw(number, subject.files, subject.stale)
         ends[outcome.kind] += 1
         wrong.append(f"case {number}, {case}: {outcome.kind} {str(outcome.value)[-600:]}")
-        # What came before it in the batch is done again: a count must not be lost.
+        # The cases before it in the batch run again, because their counts died with the child.
         todo.remove(number)
     return ends, wrong

@@ -12,13 +12,19 @@ from colsearch.errors import ColsearchError
 from tests.support import ptrace, world
 from tests.support.stages import Stage
 
-# What a full disk refuses; it lets files shrink and vanish.
+# The calls that a full disk refuses; it still lets files shrink and vanish.
 ALLOCATING = ptrace.WRITES | {"openat", "open", "mkdir", "mkdirat"}
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """How calls fail: which ones, with what, and whether all from the chosen one on."""
+    """A way for system calls to fail.
+
+    Attributes:
+        errno: the error of a failing call; 0 shortens the write instead.
+        lasting: whether all later calls fail too.
+        calls: names of the calls that may fail.
+    """
 
     name: str
     errno: int = 0
@@ -39,9 +45,10 @@ FAULTS = [
 
 
 def sweep(scratch: Path, stage: Stage, fault: Fault, *, every: int = 1, first: int = 0) -> dict[str, int]:
-    """Let one step fail at each of its calls; returns how often it ended in which way.
+    """Let one step fail at each of its calls; returns how many times the step ended in each way.
 
-    Raises: AssertionError: for an error without a type, a state that is neither, or a writer that is stuck.
+    Raises: AssertionError: if an error is not ours, the state is neither the old nor the new one, or a later
+        write fails.
     """
     before, step, state = stage
     ends: dict[str, int] = {}

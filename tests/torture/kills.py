@@ -37,7 +37,7 @@ def sweep(scratch: Path, before: Path, step: world.Step, state: world.State, *, 
 
 
 def state_is_one_of(path: Path, states: list[world.State]) -> int:
-    """Demand that the index holds one of the states and can be written; returns which of them."""
+    """Assert that the index holds one of the states and can be written; returns the number of that state."""
     which = world.assert_one_of(path, states)
     world.assert_writer_works(path, states[which])
     return which

@@ -14,7 +14,7 @@ from tests.torture.oplog import Op, record
 
 
 def record_workload(memory: Path) -> tuple[Path, list[Op], list[world.State]]:
-    """The folder before, all calls of all steps, and the models after each."""
+    """Run all steps; returns the folder before them, all their calls, and the states after each."""
     before, live = memory / "before", memory / "live"
     state = world.build_base(before)
     shutil.copytree(before, live)
@@ -40,7 +40,12 @@ def violations(
     seed: int,
     first_only: bool = False,
 ) -> tuple[int, list[str]]:
-    """Draw states at the calls and look at each different one: how many there were, and what is wrong."""
+    """Draw disk states at the calls and check each different one.
+
+    Args:
+        n_per_call: mean number of states drawn at each call.
+    Returns: the number of different states, and the problems.
+    """
     rng = random.Random(seed)
     disk, n_done, n_states, problems = Disk(before), 0, 0, []
     seen: set[tuple[int, bytes]] = set()
@@ -70,7 +75,7 @@ def violations(
 
 
 def fingerprint(folder: Path) -> bytes:
-    """Of all names and bytes below the folder."""
+    """A hash of all names and bytes in the folder."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         digest.update(f"{path.relative_to(folder)}\0".encode())

@@ -1,4 +1,4 @@
-"""Writers that contend for one index and readers that watch them, each a process of its own."""
+"""Processes that write to one index in turn, and others that read it meanwhile."""
 
 import json
 import multiprocessing
@@ -22,12 +22,12 @@ _FORK = multiprocessing.get_context("fork")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long the processes work.
+    """When the processes stop.
 
     Attributes:
-        deadline: of the monotonic clock.
-        n_writes: of all writers; None for as many as there is time for.
-        written: how many there were, shared by all processes.
+        deadline: a time of the monotonic clock.
+        n_writes: number of writes by all writers together; None for as many as there is time for.
+        written: the number of writes so far, in memory that all processes share.
     """
 
     deadline: float
@@ -39,7 +39,7 @@ class Limits:
             self.written.value += 1
 
     def go_on(self, n_reads: int | None = None) -> bool:
-        """Whether a writer, or a reader that has read so often, has more to do."""
+        """Whether a process has more to do; a reader says how many reads it has done."""
         if time.monotonic() >= self.deadline:
             return False
         if self.n_writes is None or self.written.value < self.n_writes:
@@ -50,14 +50,14 @@ class Limits:
 def contend(
     folder: Path, *, seconds: float, n_writes: int | None = None, n_writers: int = 4, n_readers: int = 4
 ) -> dict[str, Any]:
-    """Let them work on `folder / "index"`: counts of what they did, and what was wrong.
+    """Let writers and readers work on `folder / "index"`; returns counts of their calls, and the problems.
 
-    Every writer owns some documents and writes version after version of them. What returned is noted in a
-    file; a reader that looks later must find that version, or one that was begun since.
+    Every writer owns some documents and writes version after version of them. It notes each finished write in
+    a file. A reader that searches later must find that version, or a newer one.
 
     Args:
-        seconds: when to stop.
-        n_writes: stop earlier, after so many writes of all writers and a tenth as many reads by each reader.
+        seconds: time limit.
+        n_writes: stop after this many writes by all writers, and a tenth as many reads by each reader.
     """
     world.create(folder / "index").close()
     limits = Limits(time.monotonic() + seconds, n_writes, _FORK.Value("q", 0))
@@ -99,7 +99,7 @@ def _write(folder: Path, number: int, n_writers: int, limits: Limits) -> dict[st
         chosen = [f"writer{number}-{n}" for n in rng.choice(N_IDS, int(rng.integers(1, 4)), replace=False)]
         documents: world.State = {id: versions.get(id, 0) + 1 for id in chosen}
         try:
-            # The lock is held from the first write to the close.
+            # The lock is held from the first write until the index is closed.
             with ColIndex.open(folder / "index", n_threads=1) as index:
                 world.put(index, documents, replace=True)
                 if rng.random() < 0.05:
@@ -130,7 +130,7 @@ def _acknowledged(folder: Path, n_writers: int) -> dict[str, int]:
     versions: dict[str, int] = {}
     for number in range(n_writers):
         path = folder / f"acknowledged-{number}"
-        # A line that is being written is not acknowledged yet.
+        # A line without its end is still being written, so it acknowledges nothing yet.
         for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
             if line.endswith("\n"):
                 versions |= json.loads(line)
@@ -140,7 +140,7 @@ def _acknowledged(folder: Path, n_writers: int) -> dict[str, int]:
 def _complaints(
     folder: Path, n_writers: int, before: dict[str, int], index: ColIndex | None = None
 ) -> list[str]:
-    """What one search shows that no writer wrote, or lacks of what was acknowledged `before`."""
+    """Hits of one search that no writer wrote, and writes acknowledged `before` it that it does not show."""
     if index is None:
         with ColIndex.open(folder / "index", read_only=True, n_threads=1) as opened:
             return _complaints(folder, n_writers, before, opened)

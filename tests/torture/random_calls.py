@@ -27,7 +27,7 @@ versions = st.integers(0, 3)
 
 
 class IndexAgainstADict(RuleBasedStateMachine):
-    """The index, two readers of it, snapshots that they hold, and what each of these should show."""
+    """An index, two readers and the snapshots that they hold, each with the state that it must show."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,20 +51,20 @@ class IndexAgainstADict(RuleBasedStateMachine):
             world.put(self.index, documents)
             self.state |= documents
 
-    @rule(some=ids, version=versions)
-    def update(self, some: list[Any], version: int) -> None:
-        documents = dict.fromkeys(some, version)
+    @rule(chosen=ids, version=versions)
+    def update(self, chosen: list[Any], version: int) -> None:
+        documents = dict.fromkeys(chosen, version)
         world.put(self.index, documents, replace=True)
         self.state = {id: v for id, v in self.state.items() if id not in documents} | documents
 
-    @rule(some=ids, purge=st.booleans())
-    def delete(self, some: list[Any], purge: bool) -> None:
-        if self.state.keys() >= set(some):
-            self.index.delete(some, purge=purge)
-            self.state = {id: v for id, v in self.state.items() if id not in some}
+    @rule(chosen=ids, purge=st.booleans())
+    def delete(self, chosen: list[Any], purge: bool) -> None:
+        if self.state.keys() >= set(chosen):
+            self.index.delete(chosen, purge=purge)
+            self.state = {id: v for id, v in self.state.items() if id not in chosen}
         else:
             with pytest.raises(UnknownIdError):
-                self.index.delete(some, purge=purge)
+                self.index.delete(chosen, purge=purge)
 
     @rule()
     def compact(self) -> None:
@@ -78,10 +78,10 @@ class IndexAgainstADict(RuleBasedStateMachine):
             step.run(self.index)
             self.state = step.model(self.state)
 
-    @rule(some=ids, version=versions, number=st.integers(0, 90), torn=st.booleans())
-    def crash(self, some: list[Any], version: int, number: int, torn: bool) -> None:
-        """Another process updates, and is killed in the middle of it."""
-        documents = dict.fromkeys(some, version)
+    @rule(chosen=ids, version=versions, number=st.integers(0, 90), torn=st.booleans())
+    def crash(self, chosen: list[Any], version: int, number: int, torn: bool) -> None:
+        """Another process is killed in the middle of an update."""
+        documents = dict.fromkeys(chosen, version)
 
         def work() -> None:
             with ColIndex.open(self.path, n_threads=1) as index:
@@ -112,7 +112,7 @@ class IndexAgainstADict(RuleBasedStateMachine):
 
     @rule()
     def look_at_held_snapshots(self) -> None:
-        """Whatever was written since, a snapshot shows what it showed."""
+        """A snapshot shows the same documents and scores as when it was taken, whatever was written since."""
         for reader, snapshot, state in self.held:
             assert list(snapshot.ids()) == list(state)
             [found] = reader._engine.rank(snapshot, [world.QUERY], len(state) + 1, recall=1)
@@ -141,7 +141,7 @@ class IndexAgainstADict(RuleBasedStateMachine):
 
 
 def run(n_runs: int, n_steps: int, *, seed: int | None = None) -> None:
-    """So many runs of so many steps; with a seed, always the same.
+    """Run random sequences of calls; the same seed gives the same sequences.
 
     Raises: AssertionError: with the shortest sequence of calls that fails.
     """

@@ -1,4 +1,4 @@
-"""Everything at once for a long time in one process: what it holds of memory and descriptors must not grow."""
+"""All calls at random for a long time in one process, whose memory and open files must not grow."""
 
 import gc
 import os
@@ -14,11 +14,13 @@ from tests.support import world
 
 @dataclass(frozen=True, slots=True)
 class Soaked:
-    """Attributes:
-    n_calls: of the index.
-    slope_mb_per_hour: of resident memory, least squares over all but the first third.
-    growth_mb: of resident memory since then.
-    descriptors: open ones after the first third, and at the end.
+    """Measurements of a process that used an index for some time.
+
+    Attributes:
+        n_calls: calls of the index.
+        slope_mb_per_hour: growth of resident memory, by least squares over all but the first third.
+        growth_mb: growth of resident memory from the end of the first third to the end.
+        descriptors: open file descriptors after the first third, and at the end.
     """
 
     n_calls: int
@@ -28,11 +30,11 @@ class Soaked:
 
 
 def soak(folder: Path, *, seconds: float, n_calls: int | None = None, seed: int = 0) -> Soaked:
-    """Random calls, readers that are opened and closed, searches; every answer is compared with a dict.
+    """Make random calls, open and close readers, and compare every answer with a dict.
 
     Args:
-        seconds: when to stop.
-        n_calls: stop earlier, after so many calls.
+        seconds: time limit.
+        n_calls: stop after this many calls.
     Raises: AssertionError: for a wrong answer.
     """
     rng = np.random.default_rng(seed)
@@ -71,7 +73,7 @@ def soak(folder: Path, *, seconds: float, n_calls: int | None = None, seed: int 
     reader.close()
     settled = np.array(samples[len(samples) // 3 :])
     slope = float(np.polyfit(settled[:, 0], settled[:, 1], 1)[0]) * 3600 if len(settled) > 2 else 0.0
-    # Descriptors go up and down by the files of a segment: the most of the first and last quarter.
+    # The count goes up and down by the files of a segment, so the maxima of two quarters are compared.
     quarter = max(1, len(settled) // 4)
     descriptors = int(settled[:quarter, 2].max()), int(settled[-quarter:, 2].max())
     return Soaked(n_done, slope, float(settled[-1, 1] - settled[0, 1]), descriptors)

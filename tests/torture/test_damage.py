@@ -10,7 +10,7 @@ from tests.torture.damage import SQLITE
 from tests.torture.damage_cases import run_cases
 from tests.torture.subject import Subject
 
-# The sample: this many cases of each kind in SQLite's file, and as many in the others, out of so many drawn.
+# The sample has at most this many cases of each kind in SQLite's file, and as many in the other files.
 N_BIT_FLIPS, N_OTHERS, N_DRAWN = 40, 8, 1200
 
 
@@ -20,7 +20,7 @@ def subject(memory: Path) -> Subject:
 
 
 def sample_of_every_kind(subject: Subject) -> list[int]:
-    """Numbers of cases: the first few of each kind of damage to SQLite's file and to the others."""
+    """The numbers of the first few cases of each kind, in SQLite's file and in the other files."""
     drawn: Counter[tuple[str, bool]] = Counter()
     numbers = []
     for number in range(N_DRAWN):
@@ -29,7 +29,7 @@ def sample_of_every_kind(subject: Subject) -> list[int]:
         if drawn[kind] < (N_BIT_FLIPS if case.kind == "bit flip" else N_OTHERS):
             drawn[kind] += 1
             numbers.append(number)
-    # No case is a stale block of a segment: a segment's file never changes, so an old block is no damage.
+    # A segment's file never changes, so a stale block of it is no damage and is never drawn.
     assert len(drawn) == 2 * len(damage.KINDS) - 1 and min(drawn.values()) >= 4, drawn
     return numbers
 

@@ -1,6 +1,6 @@
-"""Disk full, I/O errors, short writes: a typed error and the old state, or the new state; then all goes on.
+"""After a full disk, an I/O error or a short write, the index has the old or the new state and can be used.
 
-The calls of the store and of SQLite fail one at a time, and from one call on until the step is over.
+The calls of the store and of SQLite fail one at a time, or from one call on until the step is over.
 """
 
 import errno
@@ -19,7 +19,7 @@ from tests.torture.disk_faults import FAULTS, Fault, Injector, sweep
 pytestmark = pytest.mark.skipif(not ptrace.supported(), reason="needs ptrace on x86-64 Linux")
 
 
-# The shortest step changes files in 23 calls or more, so that each fault hits each step.
+# The shortest step has 23 calls that a fault may hit, so each fault hits each step at least once.
 EVERY = 23
 
 
@@ -47,7 +47,7 @@ def test_a_failing_disk_gives_a_typed_error_and_the_old_state(scratch, stages, f
 
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
 def test_a_failing_fsync_at_every_place_of_every_step_is_an_error_or_made_good(scratch, stages, lasting):
-    """Also the last of a commit, of the folder from which SQLite has removed its journal: all is written by then."""
+    """The last fsync of a commit is that of the folder, after SQLite has removed its journal there."""
     fault = Fault("a failing fsync", errno.EIO, lasting=lasting, calls=frozenset({"fsync", "fdatasync"}))
 
     def all_stages() -> dict[str, dict[str, int]]:

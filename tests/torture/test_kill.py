@@ -1,4 +1,4 @@
-"""kill -9 at every system call that changes a file: acknowledged means there, anything else means not there."""
+"""kill -9 at system calls that change a file: acknowledged writes are there, and no write is half there."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def test_a_killed_create_leaves_nothing_or_an_empty_index_and_can_be_repeated(sc
 
 
 def test_what_a_killed_call_acknowledged_before_is_there(scratch, stages):
-    """Several calls in one process, killed at a call chosen by a seed; each return is written to a pipe."""
+    """A process makes several calls, reports each return through a pipe, and is killed at a system call."""
     folder, _, state = stages[0]
     states = world.states_after(state, world.STEPS)
     for number in range(40, 600, 61):

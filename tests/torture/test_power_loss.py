@@ -1,7 +1,8 @@
-"""Power cuts: every state that the disk may be left in holds all that was acknowledged, and nothing half done.
+"""After a power cut, whatever state the disk is in, acknowledged writes are there and no write is half there.
 
 The calls of the store and of SQLite are recorded once; states are drawn at every call. Then each fsync that the
-protocol needs is taken out of the record, and the same states must show the loss: the test can see.
+protocol needs is left out of the record in turn, and the drawn states must show a loss, which proves that the
+test can see one.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Several processes at one index: contending writers, readers, forked and spawned workers, an ordinary user."""
+"""Several processes use one index: contending writers, readers, forked and spawned workers, any user."""
 
 import multiprocessing
 import os
@@ -35,7 +35,7 @@ def test_a_soak_keeps_no_memory_and_no_descriptors(scratch):
 
 
 def test_threads_that_read_while_others_write_see_whole_commits(scratch):
-    """All documents change in one call, so an answer of two versions is torn, and one that goes back is lost."""
+    """Each call changes all documents: an answer of two versions shows half a call, an older one a lost call."""
     ids: list[str | int] = [f"doc{n}" for n in range(30)]
     over = threading.Event()
     problems: list[str] = []
