@@ -196,7 +196,7 @@ def test_the_promise_holds_when_the_index_has_grown_tenfold(grown: ColIndex, rec
 def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ColIndex]:
     kinds = draw_kinds(0)
     with ColIndex.create(tmp_path_factory.mktemp("grown") / "index", dim=DIM, n_threads=2) as index:
-        for size, seed in ((1_500, 20), (1_500, 21), (3_000, 22), (9_000, 23)):
+        for size, seed in ((1_100, 20), (1_100, 21), (2_200, 22), (6_600, 23)):
             index.add_vectors(cluster_documents(size, seed, kinds))
         yield index
 
