@@ -40,7 +40,7 @@ def test_a_lost_document_and_one_under_anothers_number_are_told_apart(faiss_fold
     assert found == {"lost": [3, N_DOCS], "wrong": list(range(10, N_DOCS)), "errors": []}
 
 
-def test_a_file_cut_short_does_not_open_and_a_whole_one_takes_another_document(faiss_folder):
+def test_a_truncated_file_does_not_open_and_a_whole_one_takes_another_document(faiss_folder):
     adapter = import_store("faiss")
     whole = inspect(adapter, faiss_folder, {}, numbers=range(N_DOCS))
     assert whole == {"opens": True, "lost": [], "wrong": [], "errors": [], "writes": True}
@@ -53,7 +53,7 @@ def test_a_file_cut_short_does_not_open_and_a_whole_one_takes_another_document(f
     assert counted["errors"] == [cut["error"]]
 
 
-def test_a_nan_is_refused_by_ours_and_what_it_changes_elsewhere_is_counted(tmp_path):
+def test_we_refuse_a_nan_and_the_hits_that_it_changes_in_another_engine_are_counted(tmp_path):
     adapter = import_store("colsearch")
     adapter.create(tmp_path / "index", [documents.vectors(n) for n in range(N_DOCS)])
     answer = spoil(adapter, tmp_path / "index", {}, numbers=range(N_DOCS), n_docs=N_DOCS)

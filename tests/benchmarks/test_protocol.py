@@ -70,7 +70,7 @@ def test_a_slow_contestant_makes_the_first_calls_only_and_one_that_fails_is_repo
         "fast": lambda i: Timed(i, 1.0, 1.0),
     }
     times = interleave(contestants, 6, seed=0, check=_right, failures=failures, limits={"slow": 2})
-    assert {name: len(one.wall_ms) for name, one in times.items()} == {"slow": 2, "fast": 6}
+    assert {name: len(spent.wall_ms) for name, spent in times.items()} == {"slow": 2, "fast": 6}
     assert failures == {"failing": "out of memory"}
 
 

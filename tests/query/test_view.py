@@ -1,4 +1,4 @@
-"""A search view splits segments by the prefilter, and keeps its candidate index as long as that still fits."""
+"""A search view splits segments by the prefilter, and keeps its candidate index while that still fits."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -25,7 +25,7 @@ def recorded(memory: Path) -> tuple[Path, list[Op], list[world.State]]:
 
 def test_no_power_cut_loses_what_was_acknowledged_or_shows_half_a_call(scratch, recorded):
     n_states, problems = run_in_child(
-        lambda: violations(scratch, *recorded, n_per_call=0.6, seed=1), seconds=600
+        lambda: violations(scratch, *recorded, n_per_call=0.35, seed=1), seconds=600
     ).unwrap()
     assert not problems, f"{len(problems)} of {n_states} states: {problems[0]}"
     assert n_states >= 250, n_states
