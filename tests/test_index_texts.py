@@ -1,4 +1,4 @@
-"""ColIndex over texts with the embedded encoder: the ten lines of the README, and what can go wrong around them."""
+"""ColIndex over texts with the embedded encoder, as the README uses it, and the errors of such use."""
 
 from collections.abc import Iterator
 from pathlib import Path

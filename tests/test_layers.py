@@ -1,4 +1,4 @@
-"""What imports what, what is never called, and what `import colsearch` may cost."""
+"""Rules for imports, calls that are never made, the length of files, and the cost of `import colsearch`."""
 
 import ast
 import subprocess
@@ -12,8 +12,9 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = [ROOT / "colsearch", ROOT / "kernels" / "colsearch_kernels"]
 SOURCES = sorted(path for package in PACKAGES for path in package.rglob("*.py"))
 MAX_LINES = 450
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
-# A unit (a module or folder of colsearch) imports only units of lines above its own.
+# A unit is a module or folder of colsearch. It imports only units of the lines above its own.
 LEVELS = [
     {"errors"},
     {"types"},
@@ -30,6 +31,15 @@ LEVELS = [
     {"__init__", "__main__"},
 ]
 LEVEL_OF = {unit: number for number, units in enumerate(LEVELS) for unit in units}
+
+# These still import helpers from a test module; the helpers have to move to tests/support.
+MAY_IMPORT_TESTS = {
+    "tests/kernels/gpu/test_triton_codes.py",
+    "tests/kernels/runtime/test_threads.py",
+    "tests/kernels/runtime/test_tiers.py",
+    "tests/kernels/scoring/test_guard_pages.py",
+    "tests/kernels/scoring/test_stop_rule.py",
+}
 
 FORBIDDEN_MODULES = {"cPickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve", "yaml"}
 FORBIDDEN_BUILTINS = {"__import__", "compile", "eval", "exec"}
@@ -53,7 +63,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 
 def unsafe(tree: ast.AST) -> Iterator[str]:
-    """What could run code that a file names."""
+    """Imports and calls that could run code that a file names."""
     yield from (f"import {name}" for name in imports(tree) if name.split(".")[0] in FORBIDDEN_MODULES)
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
@@ -68,7 +78,7 @@ def unsafe(tree: ast.AST) -> Iterator[str]:
             if function.attr == "import_module" and not isinstance(node.args[0], ast.Constant):
                 yield f"a module named by a variable is imported in line {node.lineno}"
         for keyword in node.keywords:
-            # A caller's own choice may be passed on under its own name.
+            # A parameter may be passed on under the same name: then the caller chose its value.
             if keyword.arg in FORBIDDEN_KEYWORDS and ast.unparse(keyword.value) not in ("False", keyword.arg):
                 yield f"{keyword.arg} in line {node.lineno}"
 
@@ -191,6 +201,17 @@ def test_the_kernels_import_nothing_of_ours():
         if "kernels" in path.relative_to(ROOT).parts:
             roots = {name.split(".")[0] for name in imports(ast.parse(path.read_text()))}
             assert "colsearch" not in roots, path
+
+
+def test_no_test_imports_from_a_test_module():
+    """Helpers that tests share live in tests/support, or beside the tests in a module without tests."""
+    found = {
+        str(path.relative_to(ROOT))
+        for path in TESTS
+        for name in imports(ast.parse(path.read_text()))
+        if name.startswith("tests.") and ".test_" in name
+    }
+    assert found <= MAY_IMPORT_TESTS, "move what is shared to tests/support"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -44,7 +44,7 @@ def test_if_no_z_suffices_all_documents_are_scored_and_all_is_found() -> None:
     found = draws(simulated("hard", lost, lost), seed=0)
     rows = {row["promised"]: row for row in found if row["k"] == 10}
     assert rows[0.99]["all_scanned"] == 1 and rows[0.99]["n_scored"] == 5_000 and rows[0.99]["found"] == 1
-    # Some draws of 128 queries have few of the queries that lose half, which are one in four.
+    # One query in four loses half of its hits; some draws of 128 queries hold few such queries.
     assert 0.5 < rows[0.9]["all_scanned"] < 1
     assert rows[0.9]["found"] == pytest.approx(1 - 0.125 * (1 - rows[0.9]["all_scanned"]), abs=1e-4)
     assert rows[0.9]["found_in_worst"] == pytest.approx(0.875)

@@ -1,4 +1,4 @@
-"""No measured number stands in the README without a result behind it."""
+"""Every measured number in the README links to the result that it comes from."""
 
 from pathlib import Path
 

@@ -1,6 +1,7 @@
 """Engines run in their own processes, and whatever goes wrong in one is reported, not hidden."""
 
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,7 @@ def test_an_engine_that_claims_to_be_exact_and_is_not_stops_the_run(home: Path, 
         reference.check(0, ids, scores[::-1], n_docs=60, exact=False)
 
 
-def test_a_peer_that_answers_wrongly_is_put_out_and_named(home: Path, tiny: Workload) -> None:
+def test_a_peer_that_answers_wrongly_is_skipped_with_the_reason(home: Path, tiny: Workload) -> None:
     liar = Entrant("liar", "numpy_scan", exact=True)
     contest.build(liar, tiny, home, n_threads=1)
     stored = contest.index_folder(liar, tiny, home) / "docs.npy"
@@ -97,7 +98,7 @@ def test_what_a_crashing_engine_said_is_reported(home: Path, tiny: Workload) -> 
             process.ask("memory")
 
 
-def test_the_peak_memory_of_an_engine_is_its_own_and_not_that_of_who_started_it(
+def test_the_peak_memory_of_an_engine_is_not_that_of_the_process_that_started_it(
     home: Path, tiny: Workload
 ) -> None:
     heavy = np.ones(40_000_000)
@@ -107,10 +108,11 @@ def test_the_peak_memory_of_an_engine_is_its_own_and_not_that_of_who_started_it(
 
 
 def test_an_engine_that_does_not_answer_in_time_is_reported(home: Path, tiny: Workload) -> None:
-    process = EngineProcess("numpy_scan", tiny.folder, home=home, n_threads=1)
-    with pytest.raises(EngineError, match="no answer within 0 s"):
-        process.ask("memory", 0.0)
-    process.close()
+    with EngineProcess("numpy_scan", tiny.folder, home=home, n_threads=1) as engine:
+        # A stopped process cannot answer, however long this test has to wait for a processor.
+        engine.process.send_signal(signal.SIGSTOP)
+        with pytest.raises(EngineError, match="no answer within 0 s"):
+            engine.ask("memory", 0.0)
 
 
 def test_recall_counts_ties_at_the_border(home: Path, tiny: Workload) -> None:
@@ -125,7 +127,10 @@ def test_a_cost_is_read_off_the_curve_between_two_settings() -> None:
     curve = [
         {"recall@10": 0.8, "cpu_median_ms": 1.0},
         {"recall@10": 0.9, "cpu_median_ms": 4.0},
-        {"recall@10": 0.85, "cpu_median_ms": 9.0},  # beaten on both sides, so not on the curve
+        {
+            "recall@10": 0.85,
+            "cpu_median_ms": 9.0,
+        },  # slower than its neighbours on both sides, so not on the curve
     ]
     assert cost_at_recall(curve, 0.85) == pytest.approx(2.0)
     assert cost_at_recall(curve, 0.7) == 1.0

@@ -1,6 +1,7 @@
 """The shipped collections are the frozen ones, and the builders' rules hold on a handful of texts."""
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def test_the_collection_has_one_answer_a_query_and_dev_apart_from_test() -> None
     assert not test.queries.keys() & test.documents.keys(), "evaluators drop hits named like their query"
 
 
-def test_each_query_of_wordnet_is_an_example_of_one_meaning_which_does_not_quote_it() -> None:
+def test_a_wordnet_query_is_an_example_of_one_meaning_whose_text_does_not_quote_it() -> None:
     collection = read_collection(wordnet.FOLDER)
     assert (len(collection.documents), len(collection.queries)) == (117_659, 2_000)
     assert not collection.queries.keys() & collection.documents.keys()
@@ -74,7 +75,7 @@ def test_shared_short_texts_and_repeated_paragraphs_are_left_out() -> None:
             package("d", "Unique d", f"b, {PARAGRAPH}"),
         ]
     )
-    assert [one.name for one in kept] == ["b"]
+    assert [package.name for package in kept] == ["b"]
 
 
 def test_train_and_test_share_no_source() -> None:
@@ -82,8 +83,10 @@ def test_train_and_test_share_no_source() -> None:
         package(f"p{i}-{j}", f"s{i}{j}", PARAGRAPH, f"source{i}") for i in range(60) for j in range(15)
     ]
     test, train = debian.split(packages)
-    assert {one.source for one in test}.isdisjoint(one.source for one in train) and test and train
-    assert max(sum(one.source == source for one in test) for source in {one.source for one in test}) == 12
+    assert test and train
+    n_of_source = Counter(drawn.source for drawn in test)
+    assert n_of_source.keys().isdisjoint(drawn.source for drawn in train)
+    assert max(n_of_source.values()) == 12
 
 
 def synset(name: str, definition: str, *examples: str, lemmas: tuple[str, ...] = ("word",)) -> wordnet.Synset:
@@ -104,9 +107,9 @@ def test_a_line_of_wordnet_is_lemmas_definition_and_examples() -> None:
     ]
 
 
-def test_examples_are_not_told_from_what_stands_between_where_a_quotation_mark_is_missing() -> None:
+def test_a_line_with_a_missing_quotation_mark_has_no_examples() -> None:
     line = '00000001 00 v 01 drop 0 000 | utter casually; "drop a hint to him"; drop a name or two"'
-    assert [one.examples for one in wordnet.read_synsets("verb", line)] == [()]
+    assert [synset.examples for synset in wordnet.read_synsets("verb", line)] == [()]
 
 
 def test_examples_that_are_short_shared_or_quoted_ask_for_nothing() -> None:

@@ -1,4 +1,4 @@
-"""The judgement on a killed writer's index sees what is lost, what is another's, and what does not open."""
+"""The check of a killed writer's index sees lost and swapped documents, and an index that does not open."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ def faiss_folder(tmp_path: Path) -> Path:
 
 
 class Shifted:
-    """Answers with the neighbour's number from document 10 on, and has lost document 3."""
+    """From document 10 on, it answers with the next document's number; document 3 is lost."""
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
@@ -40,7 +40,7 @@ def test_a_lost_document_and_one_under_anothers_number_are_told_apart(faiss_fold
     assert found == {"lost": [3, N_DOCS], "wrong": list(range(10, N_DOCS)), "errors": []}
 
 
-def test_a_file_cut_short_does_not_open_and_a_whole_one_takes_another_document(faiss_folder):
+def test_a_truncated_file_does_not_open_and_a_whole_one_takes_another_document(faiss_folder):
     adapter = import_store("faiss")
     whole = inspect(adapter, faiss_folder, {}, numbers=range(N_DOCS))
     assert whole == {"opens": True, "lost": [], "wrong": [], "errors": [], "writes": True}
@@ -53,7 +53,7 @@ def test_a_file_cut_short_does_not_open_and_a_whole_one_takes_another_document(f
     assert counted["errors"] == [cut["error"]]
 
 
-def test_a_nan_is_refused_by_ours_and_what_it_changes_elsewhere_is_counted(tmp_path):
+def test_we_refuse_a_nan_and_the_hits_that_it_changes_in_another_engine_are_counted(tmp_path):
     adapter = import_store("colsearch")
     adapter.create(tmp_path / "index", [documents.vectors(n) for n in range(N_DOCS)])
     answer = spoil(adapter, tmp_path / "index", {}, numbers=range(N_DOCS), n_docs=N_DOCS)

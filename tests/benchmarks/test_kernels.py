@@ -7,11 +7,11 @@ from benchmarks.kernels.figure_kernels import _add_loop_shares, compact
 from benchmarks.kernels.peaks import stream
 
 
-def test_the_loop_is_what_a_call_takes_beyond_a_quarter_of_it() -> None:
+def test_the_time_of_the_loop_is_a_call_less_the_call_on_a_quarter() -> None:
     rows = [
         {"case": "a quarter of it", "engine": "float32", "cpu_median_ms": 0.02},
         {"case": "cached", "engine": "float32", "cpu_median_ms": 0.02 + 0.1},
-        # Another kernel's quarter must not be taken off, and without a peak there is no share of it.
+        # The quarter of another kernel must not be subtracted. A kernel without a peak has no share of it.
         {"case": "cached", "engine": "int8", "cpu_median_ms": 0.1},
         {"case": "a quarter of it", "engine": "bfloat16", "cpu_median_ms": 0.02},
         {"case": "cached", "engine": "bfloat16", "cpu_median_ms": 0.1},

@@ -34,7 +34,7 @@ ROWS = [
 
 
 def test_a_cost_is_divided_by_ours_at_the_same_recall_of_the_same_contest() -> None:
-    ratios = [against_ours(one, ROWS)["cpu_ratio_to_ours"] for one in ROWS]
+    ratios = [against_ours(measured, ROWS)["cpu_ratio_to_ours"] for measured in ROWS]
     assert ratios == pytest.approx([1, 1, 3, 0.5, 1, 0.1])
 
 
@@ -54,7 +54,7 @@ def test_who_does_not_take_part_is_named_with_the_reason() -> None:
 
 
 def test_the_first_page_shows_defaults_of_its_contests_and_the_full_table_everything(tmp_path: Path) -> None:
-    rows = [{**one, **against_ours(one, ROWS)} for one in ROWS]
+    rows = [{**measured, **against_ours(measured, ROWS)} for measured in ROWS]
     contests = [{"workload": "w", "k": 10, "first_page": True}, {"workload": "w", "k": 100}]
     result = {"rows": rows, "config": {"contests": contests}}
     summary = FIGURE.views["summary"](result)

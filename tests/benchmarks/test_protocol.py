@@ -18,7 +18,7 @@ def test_a_tie_with_the_kth_document_counts_as_found() -> None:
     exact = [9.0, 8.0, 7.0]
     assert (
         recall_with_ties([9.0, 7.0, 7.0], exact) == 1.0
-    )  # 8.0 missed, but another 7.0 is as right as the third
+    )  # 8.0 is missed; another document of score 7.0 counts as much as the third one does
     assert recall_with_ties([9.0, 6.9, 7.0], exact) == pytest.approx(2 / 3)
 
 
@@ -70,7 +70,7 @@ def test_a_slow_contestant_makes_the_first_calls_only_and_one_that_fails_is_repo
         "fast": lambda i: Timed(i, 1.0, 1.0),
     }
     times = interleave(contestants, 6, seed=0, check=_right, failures=failures, limits={"slow": 2})
-    assert {name: len(one.wall_ms) for name, one in times.items()} == {"slow": 2, "fast": 6}
+    assert {name: len(spent.wall_ms) for name, spent in times.items()} == {"slow": 2, "fast": 6}
     assert failures == {"failing": "out of memory"}
 
 

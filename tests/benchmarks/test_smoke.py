@@ -8,8 +8,15 @@ from benchmarks.__main__ import main
 from benchmarks.figure import find_figures
 from benchmarks.render import body
 from benchmarks.result import read_result
+from tests.support.prefilters import use_small_prefilters
 
 FIGURES = find_figures()
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A smoke run measures nothing, so its prefilters may be small."""
+    use_small_prefilters(monkeypatch, n_probes=256, n_landmarks=64, n_dims=96)
 
 
 @pytest.fixture(scope="module")

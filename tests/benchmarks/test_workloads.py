@@ -1,4 +1,4 @@
-"""What the figures are fed with: pooled tokens, grown collections, kinds of tokens, judged runs."""
+"""The inputs of the figures: pooled tokens, grown collections, kinds of tokens, judged runs."""
 
 import shutil
 from dataclasses import replace
@@ -54,7 +54,7 @@ def test_a_grown_collection_starts_with_the_real_documents_and_never_repeats_one
     np.testing.assert_allclose(np.linalg.norm(later, axis=1), 1, atol=1e-5)
 
 
-def test_a_token_is_named_by_what_it_reads_as() -> None:
+def test_a_token_is_named_by_its_text() -> None:
     spans = np.array([[0, 0], [0, 3], [4, 7], [0, 2]], np.int32)
     tokens = SimpleNamespace(spans=spans, doclens=np.array([3, 1]), vectors=np.zeros((4, 2)))
     assert list(surfaces(["The cat", "go"], tokens)) == ["", "the", "cat", "go"]

@@ -56,7 +56,7 @@ def test_a_dense_folder_without_weights_is_refused(tmp_path):
 
 
 def test_a_plain_bert_is_refused(tmp_path):
-    """sentence-transformers would add a random projection, so that two loads are two encoders."""
+    """sentence-transformers would add a random projection, so two loads would give two different encoders."""
     from sentence_transformers import MultiVectorEncoder
 
     write_backbone(tmp_path)

@@ -39,7 +39,7 @@ def test_states_are_those_of_transformers(lengths):
 
 @pytest.fixture
 def one_thread():
-    """torch on one thread, as in the encoder's workers: several threads would split the sum of a row."""
+    """Run torch on one thread, as the encoder's workers do: several threads would split the sum of a row."""
     import torch
 
     before = torch.get_num_threads()
@@ -52,7 +52,7 @@ def one_thread():
 @pytest.mark.usefixtures("one_thread")
 def test_a_text_has_the_same_states_alone_and_in_any_pack(compute):
     bert = PackedBert(FOLDER, compute)
-    # Packs of 16 to more than a thousand rows, because products choose their order by the number of rows.
+    # Packs of 16 to over 1,000 rows: a matrix product's order of summation depends on the number of rows.
     lengths = [*range(1, 34), 100, 200, 300, 370, 12, 12, 12]
     ids = texts(lengths)
     alone = [bert([text]).float().numpy()[: len(text)] for text in ids]

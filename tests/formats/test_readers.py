@@ -1,4 +1,4 @@
-"""Readers of good files of every format, and of broken and hostile ones."""
+"""The readers of every format, on good, broken and hostile files."""
 
 import gzip
 import io

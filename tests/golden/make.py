@@ -18,7 +18,7 @@ from colsearch.types import F32
 from tests.support.prefilters import use_small_prefilters
 
 DIM, N_QUERIES, K = 16, 5, 10
-# A prefilter of a few kilobytes, fitted for documents that would be scanned otherwise.
+# A prefilter of a few kilobytes; without a lower threshold, so few documents would be scanned.
 SMALL = {"n_probes": 256, "n_landmarks": 48, "n_dims": 32, "min_segment_tokens": 1000}
 METADATA: list[dict[str, Any]] = [
     {"year": 1999, "tags": ["a", "b"], "deep": {"er": 1.5}},
@@ -51,7 +51,7 @@ def add(index: ColIndex, first: int, last: int) -> None:
 
 
 def found(index: ColIndex) -> dict[str, Any]:
-    """All that must stay as it is."""
+    """Everything that a later version must find too."""
     return {
         "ids": list(index),
         "documents": [[d.text, d.metadata] for d in (index.get("doc-0"), index.get(1), index.get("doc-1202"))],

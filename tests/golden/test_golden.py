@@ -16,7 +16,7 @@ VERSIONS = sorted(folder.name for folder in GOLDEN.glob("v*"))
 
 @pytest.fixture(params=VERSIONS)
 def golden(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A copy: nothing may touch the original."""
+    """A copy of the golden index, so that no test changes the original."""
     shutil.copytree(GOLDEN / request.param, tmp_path / request.param)
     return tmp_path / str(request.param)
 

@@ -64,8 +64,8 @@ def test_an_encoder_that_loses_a_text_is_an_error():
 @pytest.mark.parametrize(
     ("value", "what"), [(np.nan, "holds NaN"), (0, "is all zeros"), (1e30, "too large to square")]
 )
-def test_of_a_batch_the_document_and_its_token_are_named(value, what):
-    """Among tokenless ones, at the end of one batch and the start of another."""
+def test_a_bad_vector_is_named_by_its_document_and_token(value, what):
+    """Also among tokenless documents, at the end of one batch and at the start of the next."""
     for culprit, token in ((3, 0), (511, 2), (512, 0), (599, 1)):
         documents = []
         for i in range(600):

@@ -29,7 +29,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_recall_is_kept_at_any_number_of_dims(tmp_path: Path, dim: int) -> None:
     kinds = draw_kinds(0, dim)
     with ColIndex.create(tmp_path / "index", dim=dim, n_threads=2) as index:
-        index.add_vectors(cluster_documents(1_500, 1, kinds))
+        index.add_vectors(cluster_documents(1_500, 1, kinds, n_tokens=(5, 20)))
         assert index.info()["prefilter"]
         audit = index.audit(draw_queries(60, 2, kinds), recall=0.95)
         assert audit.recall >= 0.94 and audit.share_scored < 1
@@ -38,7 +38,7 @@ def test_recall_is_kept_at_any_number_of_dims(tmp_path: Path, dim: int) -> None:
 def test_documents_of_one_token_each_make_fewer_landmarks_and_are_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # 1,500 documents, but no more than 187 landmarks of their tokens.
+    # The tokens of 1,500 documents of one token each make no more than 187 landmarks.
     use_small_prefilters(monkeypatch, cheap_scan_ns=5e3, n_landmarks=768)
     kinds = draw_kinds(3)
     with ColIndex.create(tmp_path / "index", dim=DIM) as index:
@@ -63,13 +63,15 @@ def test_few_documents_repeated_many_times_come_in_the_order_they_were_added(
 
 
 def test_a_query_that_resembles_nothing_gets_hits_of_the_right_scores(tmp_path: Path) -> None:
-    """Documents fill one half of the dims, the query lies in the other: no estimate says anything."""
+    """Documents lie in one half of the dims and the query in the other, so every estimate is meaningless."""
     half = np.pad(draw_kinds(7, DIM // 2), ((0, 0), (0, DIM // 2)))
-    documents = [np.where(np.arange(DIM) < DIM // 2, one, 0) for one in cluster_documents(2_000, 8, half)]
+    documents = [
+        np.where(np.arange(DIM) < DIM // 2, tokens, 0) for tokens in cluster_documents(2_000, 8, half)
+    ]
     query = np.zeros((3, DIM), np.float32)
     query[np.arange(3), DIM // 2 + np.arange(3)] = 1
     with ColIndex.create(tmp_path / "index", dim=DIM) as index:
-        index.add_vectors([np.ascontiguousarray(one, np.float32) for one in documents])
+        index.add_vectors([np.ascontiguousarray(tokens, np.float32) for tokens in documents])
         assert index.info()["prefilter"]
         hits = index.search(query, k=10)
         assert len(hits) == 10

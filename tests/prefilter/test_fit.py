@@ -1,4 +1,4 @@
-"""How a fit chooses the tokens that documents are measured on."""
+"""The choice of probes: the tokens on which a fit measures every document."""
 
 import numpy as np
 import pytest

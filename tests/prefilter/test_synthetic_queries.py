@@ -1,4 +1,4 @@
-"""Queries made of documents, so that a promise can be measured where nobody has asked anything yet."""
+"""Queries made of documents, so that recall can be measured before anybody has sent a query."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def encoded(documents: list[F32]) -> kernels.Codes:
 
 
 def decoded(codes: kernels.Codes) -> list[F32]:
-    """Each document's tokens, as its codes have them."""
+    """The token vectors of each document, decoded from its codes."""
     tokens = CODEC.decode(EncodedTokens(codes.planes, codes.widths))
     return np.split(tokens, codes.offsets[1:-1])
 
@@ -41,12 +41,12 @@ def test_each_token_gives_way_to_the_nearest_of_another_document() -> None:
         np.array([nearest_elsewhere(token, documents, owners[token.tobytes()]) for token in run])
         for run in plain
     ]
-    same = [(one == other).all(axis=1) for one, other in zip(reworded, wanted)]
-    # Documents are told apart by their first plane, so that one may be taken that is nearly as near.
+    same = [(found == nearest).all(axis=1) for found, nearest in zip(reworded, wanted)]
+    # The nearest token is chosen by the first plane alone, so a token that is almost as near may win.
     assert np.concatenate(same).mean() > 0.8
     for run, ours, best in zip(plain, reworded, wanted):
         assert (run * ours).sum() > (run * best).sum() - 0.02 * len(run)
-        assert not any(owners[one.tobytes()] == owners[run[0].tobytes()] for one in ours)
+        assert not any(owners[token.tobytes()] == owners[run[0].tobytes()] for token in ours)
 
 
 def test_no_more_documents_are_looked_at_than_are_meant_to_be(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,13 +19,13 @@ N_DIMS = 96
 
 
 def named(codes: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    """The centroids of 4-bit codes, side by side."""
+    """The centroids that 4-bit codes name, end to end in each row."""
     halves = np.stack([codes & 15, codes >> 4], axis=-1).reshape(len(codes), -1)
     return centroids[halves].reshape(len(codes), -1)
 
 
 def decoded(codes: DocumentCodes, quantizer: Quantizer) -> np.ndarray:
-    """(n, N_DIMS), of all stages."""
+    """(n, N_DIMS) vectors, decoded from all stages."""
     end = stage_bytes(N_DIMS)[0]
     first = (
         named(codes.coarse, quantizer.coarse)
@@ -72,7 +72,8 @@ def test_search_is_the_best_of_the_products_with_what_is_stored(vectors: np.ndar
     assert sorted(rows) == list(range(3000)) and (np.diff(products) <= 0).all()
     # FAISS sums bytes, so coarse products are right to about a hundredth of their range; fine ones are exact.
     np.testing.assert_allclose(products, true[rows], atol=0.02 * np.ptp(true))
-    # Of about three times as many by coarse codes alone, the best third by the middle ones too, in the order of all.
+    # Coarse codes keep about three times as many, the middle ones the best third of these, and all stages
+    # together order them.
     n_coarse = coarse_dims(N_DIMS)
     coarse = named(codes.coarse, quantizer.coarse) @ query[:n_coarse]
     rows, products = index.search(query, 100)
@@ -95,7 +96,7 @@ def test_search_is_the_best_of_the_products_with_what_is_stored(vectors: np.ndar
 def test_a_sample_says_how_good_documents_must_be(share: float) -> None:
     rng = np.random.default_rng(2)
     vectors = rng.standard_normal((40_000, N_DIMS), np.float32)
-    # What queries like lies at one end.
+    # Rows with high products lie at one end, since the queries below have a large first dim.
     vectors = vectors[vectors[:, 0].argsort()]
     quantizer = Quantizer.train(vectors[::10])
     codes = quantizer.encode(vectors)
@@ -164,7 +165,7 @@ def test_the_balanced_basis_drops_the_directions_that_products_need_least() -> N
     documents = np.diag([9.0, 4.0, 1.0, 0.0])
     queries = np.diag([1.0, 0.01, 4.0, 100.0])
     to_documents, to_queries = balanced_basis(documents, queries, (2,), seed=0)
-    # Products of the standard deviations are 3, .2, 2 and 0.
+    # The products of the two standard deviations are 3, .2, 2 and 0, so the first and the third dim are kept.
     np.testing.assert_allclose(to_documents @ to_queries.T, np.diag([1.0, 0, 1, 0]), atol=1e-4)
     for side, moments in ((to_documents, documents), (to_queries, queries)):
         spread = side.T @ moments @ side

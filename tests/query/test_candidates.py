@@ -34,7 +34,7 @@ def test_what_the_prefilter_missed_is_found_with_the_score_it_has(index: ColInde
 
     def retriever(query: np.ndarray, n: int) -> list[int]:
         asked.append(n)
-        # Most of them twice, and one that the index does not have.
+        # Most ids come twice, and one is not in the index.
         return [*best[query.tobytes()], *best[query.tobytes()][1:], N_DOCS + 7]
 
     assert index.search(queries, recall=0.1, candidates=retriever) == exact

@@ -24,7 +24,7 @@ def device(request: pytest.FixtureRequest) -> str:
 
 
 def documents(rng: np.random.Generator, n_docs: int) -> list[np.ndarray]:
-    # Few values, so that scores tie; and some documents without tokens.
+    # Few different values, so that scores tie; some documents have no tokens.
     return [rng.integers(1, 3, (n, DIM)).astype(np.float32) for n in rng.integers(0, 5, n_docs)]
 
 
@@ -46,7 +46,7 @@ def queries(n: int = 5) -> list[np.ndarray]:
 
 
 def found(index: ColIndex, **options: object) -> list[list[tuple[object, float]]]:
-    # All of them, so that no document could be missing or too many.
+    # More than all documents, so that a missing or surplus one would show.
     results = index.search(list(queries()), 2 * N_DOCS, **options)  # type: ignore[call-overload]
     return [[(hit.id, hit.score) for hit in hits] for hits in results]
 
@@ -56,8 +56,8 @@ def test_hits_are_those_of_the_cpu(path: Path, device: str, where: dict[str, boo
     with ColIndex.open(path) as on_cpu, ColIndex.open(path, device=device) as on_device:
         expected = found(on_cpu, exact=True, where=where)
         assert found(on_device, where=where) == expected
-        [one] = queries(1)
-        single = on_device.search(one, 2 * N_DOCS, where=where)
+        [query] = queries(1)
+        single = on_device.search(query, 2 * N_DOCS, where=where)
         assert [(hit.id, hit.score) for hit in single] == expected[0]
 
 
@@ -92,8 +92,8 @@ def test_many_threads_find_the_same(path: Path, device: str) -> None:
         expected = found(on_cpu, exact=True)
         # Their first searches copy the segments at the same time.
         with ThreadPoolExecutor(8) as pool:
-            for one in pool.map(lambda _: found(index), range(32)):
-                assert one == expected
+            for hits in pool.map(lambda _: found(index), range(32)):
+                assert hits == expected
 
 
 def test_no_prefilter_is_asked(path: Path, device: str) -> None:
@@ -110,7 +110,7 @@ def test_a_damaged_segment_is_not_copied(path: Path, device: str, monkeypatch: p
     data = bytearray(file.read_bytes())
     data[data.find(plane)] ^= 1
     file.write_bytes(data)
-    # As if it were too large to be verified when it is opened.
+    # Treat the segment as too large to be verified at open.
     monkeypatch.setattr(container, "VERIFY_AT_OPEN_BYTES", 0)
     with ColIndex.open(path, device=device) as index, pytest.raises(DamagedError, match=file.name):
         index.search(queries()[0])

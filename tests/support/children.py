@@ -1,4 +1,4 @@
-"""Run a function in a forked child, so that a signal or a hang is a result and not the end of the test."""
+"""Run a function in a forked child: if it is killed or hangs, that is a result and does not end the test."""
 
 import gc
 import json
@@ -32,7 +32,12 @@ class Outcome:
 
 
 def run_in_child(function: Callable[[], Any], *, seconds: float = SECONDS) -> Outcome:
-    """Fork, run, and wait for at most so many seconds; the function returns something that JSON can hold."""
+    """Run a function in a forked child and wait for it.
+
+    Args:
+        function: returns something that JSON can hold.
+        seconds: the child is killed after this time.
+    """
     read_end, write_end = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -48,7 +53,7 @@ def run_in_child(function: Callable[[], Any], *, seconds: float = SECONDS) -> Ou
 def _answer(function: Callable[[], Any], write_end: int) -> None:
     code = 1
     try:
-        # Without this, the collector would touch, and so copy, every page of the parent's objects.
+        # Without this, the garbage collector would write to, and so copy, every page of the parent's objects.
         gc.freeze()
         try:
             answer = {"ok": function()}
@@ -59,8 +64,8 @@ def _answer(function: Callable[[], Any], write_end: int) -> None:
             data = data[os.write(write_end, data) :]
         code = 0
     finally:
-        # Not sys.exit: the child must not run the parent's exit handlers or flush its buffers twice. And whatever
-        # happens, it must not go on with the parent's tests.
+        # sys.exit would run the parent's exit handlers and flush its buffers twice. Without any exit, the
+        # child would go on with the parent's tests.
         os._exit(code)
 
 

@@ -1,4 +1,4 @@
-"""Documents about topics, and queries about the same, drawn from few kinds of tokens."""
+"""Documents and queries about topics; each topic has tokens of its own kinds."""
 
 import numpy as np
 
@@ -13,7 +13,12 @@ def draw_kinds(seed: int, dim: int = DIM) -> F32:
 
 
 def cluster_documents(n: int, seed: int, kinds: F32, n_tokens: tuple[int, int] = (5, 40)) -> list[F32]:
-    """Documents about a topic each: tokens near the kinds of that topic."""
+    """Documents about one topic each, whose tokens are near the kinds of that topic.
+
+    Args:
+        kinds: (n_kinds, dim) unit rows; each topic has 20 neighbouring ones.
+        n_tokens: the range of a document's number of tokens, without its end.
+    """
     rng = np.random.default_rng(seed)
     dim = kinds.shape[1]
     documents = []

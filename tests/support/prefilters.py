@@ -1,4 +1,4 @@
-"""Prefilters that are fitted in a second, for a few thousand documents."""
+"""Settings of small prefilters, which are fitted in a second for a few thousand documents."""
 
 from dataclasses import replace
 from typing import Any
@@ -12,7 +12,7 @@ from colsearch.scoring import cost
 def use_small_prefilters(
     patch: pytest.MonkeyPatch, *, cheap_scan_ns: float | None = None, **sizes: Any
 ) -> None:
-    """Put other settings in the place of the default ones for indexes that are opened from now on.
+    """Replace the default settings for indexes that are opened from now on.
 
     Args:
         cheap_scan_ns: a lower threshold of the cost model, so that small indexes get a prefilter.

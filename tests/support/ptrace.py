@@ -1,7 +1,7 @@
-"""Stop a forked child at each system call that touches files: to count, record, kill, or make one fail.
+"""Stop a forked child at each system call on files, to count, record or fail it, or to kill the child.
 
 It sees SQLite's own writes too, which no wrapper around Python's file functions could. Linux on x86-64 only:
-making a call fail means to change its number and its result in the registers. A seccomp filter lets all other
+a call fails because its number and its result are changed in the registers. A seccomp filter lets all other
 calls pass at full speed.
 """
 
@@ -65,11 +65,11 @@ class Call:
         return self._string(self.args[1 if self.name == "rename" else 3])
 
     def data(self) -> bytes:
-        """What a write writes."""
+        """The bytes that a write writes."""
         return self._memory(self.args[1], self.args[2])
 
     def offset(self) -> int:
-        """Where a write writes."""
+        """The offset in the file at which a write begins."""
         if self.name == "pwrite64":
             return self.args[3]
         lines = Path(f"/proc/{self.pid}/fdinfo/{self.args[0]}").read_text().splitlines()
@@ -101,7 +101,7 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Shorten:
-    """Answer of a watcher: the write writes only so many bytes; with `kill` the child dies right after."""
+    """Answer of a watcher: the write is cut to this many bytes; with `kill` the child dies right after it."""
 
     n_bytes: int
     kill: bool = False
@@ -118,12 +118,12 @@ def supported() -> bool:
 
 
 def trace(child: Callable[[], None], watch: Watcher, *, reads: bool = False) -> int:
-    """Fork, run `child` under the eye of `watch`, and return the child's wait status.
+    """Fork, run `child` while `watch` is called at its system calls, and return the child's wait status.
 
     Args:
         child: runs in the forked process, which then exits with 0, or 1 if it raised.
         watch: called at the entry of each call that changes a file.
-        reads: also at read and pread64, and at opening without creating.
+        reads: whether `watch` is also called at read, pread64, and an open that creates nothing.
     """
     libc = _libc()
     pid = os.fork()
@@ -212,7 +212,7 @@ def _request(libc: ctypes.CDLL, request: int, pid: int, address: int, data: obje
     ctypes.set_errno(0)
     if libc.ptrace(request, pid, address, data) < 0 and ctypes.get_errno():
         number = ctypes.get_errno()
-        if number == 3:  # ESRCH: the child was killed meanwhile; the next waitpid says so
+        if number == 3:  # ESRCH: the child was killed meanwhile, as the next waitpid will tell
             return
         raise OSError(number, f"ptrace request {request:#x}: {os.strerror(number)}")
 

@@ -1,4 +1,4 @@
-"""Writes one after another, each with the folder before it; and a kill in the middle of one."""
+"""The steps of the tortured index, each with a copy of the folder before it, and a way to kill one midway."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 from colsearch import ColIndex
 from tests.support import ptrace, world
 
-# A folder as it is before a step, the step, and what the folder holds.
+# A folder as it was before a step, the step, and what the folder held.
 Stage = tuple[Path, world.Step, world.State]
 
 

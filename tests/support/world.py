@@ -1,4 +1,4 @@
-"""The index of the torture tests, the calls made on it, and a model of what must be found afterwards."""
+"""The index that is tortured, the calls made on it, and a model that says what it must hold afterwards."""
 
 import json
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from colsearch.store import staging
 from colsearch_kernels.layout import rotation
 
 DIM = 16
-# The content that the index should have: the version of each document, in insertion order.
+# The model: the version of each document that the index should hold, in insertion order.
 State = dict[str | int, int]
 
 
@@ -56,7 +56,7 @@ def _codec() -> Any:
 
 
 def put(index: ColIndex, documents: State, *, replace: bool = False) -> None:
-    """Add, or update, these versions in one call."""
+    """Add these versions of documents in one call, or with `replace` update them."""
     call = index.update_vectors if replace else index.add_vectors
     call(
         [vectors(*d) for d in documents.items()],
@@ -68,7 +68,7 @@ def put(index: ColIndex, documents: State, *, replace: bool = False) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One acknowledged call: what it does to the index, and what it does to the model."""
+    """One call, as a function on the index and as a function on the model."""
 
     name: str
     run: Callable[[ColIndex], object]
@@ -96,7 +96,7 @@ def _deletes(name: str, ids: list[str | int], *, purge: bool = False) -> Step:
 
 
 def staged(documents: State) -> Step:
-    """An add of several staged segments, as a bulk add of millions makes them."""
+    """An add that stages several segments, as a bulk add of millions of documents does."""
 
     def run(index: ColIndex) -> None:
         with patch.object(staging, "BUFFER_BYTES", 1), patch("colsearch.ingest.pipeline.BATCH_DOCS", 4):
@@ -106,7 +106,7 @@ def staged(documents: State) -> Step:
 
 
 def _model(index: ColIndex) -> None:
-    # The sample is empty, so that no purge removes the model.
+    # Its sample is empty, so no purge drops it.
     arrays = {"weights": np.arange(64, dtype=np.float32), "sample": np.empty(0, np.int64)}
     name = index._store.put_model(arrays, {"kind": "torture"})
     for live_segment in index._store.snapshot().segments:
@@ -130,7 +130,7 @@ STEPS = [
     staged({f"e{n}": 3 for n in range(10)}),
     _deletes("purge", ["a4", "e1"], purge=True),
     _updates("update again", {"b5": 4, "e2": 4}),
-    # These are more than half of the merged segment, so that it is rewritten.
+    # These are more than half of the merged segment, so it is rewritten.
     _deletes("delete most", [f"a{n}" for n in (0, 2, *range(5, 12))] + [f"b{n}" for n in (0, 1, 3, 4, 6, 7)]),
     Step("compact", ColIndex.compact, dict),
     _adds("add after all", {"f1": 5}),
@@ -152,7 +152,7 @@ def build_base(path: Path) -> State:
 
 
 def states_after(state: State, steps: list[Step]) -> list[State]:
-    """The models before the first step and after each."""
+    """The states before the first step and after each."""
     states = [state]
     for step in steps:
         states.append(step.model(states[-1]))
@@ -160,7 +160,7 @@ def states_after(state: State, steps: list[Step]) -> list[State]:
 
 
 def mismatch(index: ColIndex, state: State) -> str | None:
-    """A difference between index and state, in ids, order, texts, metadata, scores, filters or BM25."""
+    """The first difference between the index and the state: ids, hits, filters or text index; else None."""
     if list(index) != list(state):
         return f"ids {list(index)} instead of {list(state)}"
     if len(index) != len(state):
@@ -185,7 +185,7 @@ def mismatch(index: ColIndex, state: State) -> str | None:
 
 
 def wrong_hit(hit: Any, state: State) -> str | None:
-    """The fault of one hit, if it has any."""
+    """The first difference between a hit and this state: id, text, metadata or score; else None."""
     if hit.id not in state:
         return f"hit {hit.id!r} is not in the index"
     version = state[hit.id]
@@ -197,7 +197,7 @@ def wrong_hit(hit: Any, state: State) -> str | None:
 
 
 def assert_one_of(path: Path, states: list[State]) -> int:
-    """Require that the index is undamaged and holds one of the states; returns which one."""
+    """Assert that the index is undamaged and holds one of the states; returns the number of that state."""
     with ColIndex.open(path, n_threads=1, verify="full") as index:
         problems = [mismatch(index, state) for state in states]
         assert None in problems, problems
@@ -207,7 +207,7 @@ def assert_one_of(path: Path, states: list[State]) -> int:
 
 
 def assert_writer_works(path: Path, state: State) -> None:
-    """Add, update and delete on top of whatever happened, and leave no garbage behind."""
+    """Assert that an index of this state can be written, and that no file is left that it does not name."""
     with ColIndex.open(path, n_threads=1) as index:
         put(index, {"after": 7})
         state = state | {"after": 7}

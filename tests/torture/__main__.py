@@ -1,8 +1,8 @@
 """The long form of the torture tests: `python -m tests.torture --full`, to be run in the background.
 
-Every part is the code of a test with larger numbers, cut into units; each finished unit is one line of the log, and
-a run that was stopped goes on behind the last one. `--share 0.1` runs a tenth of each part, `--only NAME` one part.
-Without `--full`, it prints what the log holds.
+Every part runs the code of a test with larger numbers, in units. Each finished unit adds a line to the log;
+a run that was stopped resumes after the last finished unit. `--share 0.1` runs a tenth of each part,
+`--only NAME` runs one part. Without `--full`, it prints what the log holds.
 """
 
 import argparse
@@ -18,16 +18,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support import world
 from tests.support.children import run_in_child
 from tests.support.memory import MEMORY_FOLDER
 from tests.support.stages import prepare_stages
-from tests.torture import test_damage, test_disk_errors, test_fuzz, test_kill, test_power_loss, test_stateful
-from tests.torture.fuzz import fuzz, targets
+from tests.torture import damage_cases, disk_faults, kills, power_cuts, random_calls
+from tests.torture.fuzz import N_EXECUTIONS, fuzz, targets
 from tests.torture.processes import contend
 from tests.torture.soak import soak
 from tests.torture.subject import Subject
 
-# Counts by name, and what went wrong.
+# Counts by name, and the problems found.
 Result = tuple[Mapping[str, float], list[str]]
 
 
@@ -36,9 +37,9 @@ class Part:
     """One row of the table.
 
     Attributes:
-        to_reach: in words.
-        n_units: of the full form.
-        run: one unit, in a folder of its own.
+        to_reach: the goal, in words.
+        n_units: number of units in the full form.
+        run: runs one unit, in a folder of its own.
     """
 
     name: str
@@ -49,37 +50,37 @@ class Part:
 
 def kill(folder: Path, unit: int) -> Result:
     stages = prepare_stages(folder)
-    return {"kill points": test_kill.sweep(folder, *stages[unit])}, []
+    return {"kill points": kills.sweep(folder, *stages[unit])}, []
 
 
 def power_loss(folder: Path, unit: int) -> Result:
-    recorded = test_power_loss.record_workload(folder)
-    n_states, problems = test_power_loss.violations(folder, *recorded, n_per_call=1.0, seed=1000 + unit)
+    recorded = power_cuts.record_workload(folder)
+    n_states, problems = power_cuts.violations(folder, *recorded, n_per_call=1.0, seed=1000 + unit)
     return {"states": n_states}, problems
 
 
 def disk_errors(folder: Path, unit: int) -> Result:
     stages = prepare_stages(folder)
-    stage, fault = divmod(unit, len(test_disk_errors.FAULTS))
-    return test_disk_errors.sweep(folder, stages[stage], test_disk_errors.FAULTS[fault], every=2), []
+    stage, fault = divmod(unit, len(disk_faults.FAULTS))
+    return disk_faults.sweep(folder, stages[stage], disk_faults.FAULTS[fault], every=2), []
 
 
 def damage(folder: Path, unit: int) -> Result:
     numbers = range(10_000 + 500 * unit, 10_000 + 500 * (unit + 1))
-    ends, wrong = test_damage.run_cases(numbers, Subject(folder), folder)
+    ends, wrong = damage_cases.run_cases(numbers, Subject(folder), folder)
     return {"cases": sum(ends.values()), **ends}, wrong
 
 
 def fuzzing(folder: Path, unit: int) -> Result:
-    names = list(test_fuzz.N_EXECUTIONS)
+    names = list(N_EXECUTIONS)
     name = names[unit % len(names)]
-    n = 25 * test_fuzz.N_EXECUTIONS[name]
+    n = 25 * N_EXECUTIONS[name]
     first = n * (1 + unit)
     return {"executions": n, name: n}, fuzz(dict(targets(folder))[name], range(first, first + n))
 
 
 def stateful(folder: Path, unit: int) -> Result:
-    test_stateful.run(50, 50, seed=unit)
+    random_calls.run(50, 50, seed=unit)
     return {"runs of 50 steps": 50}, []
 
 
@@ -97,7 +98,7 @@ def soaking(folder: Path, unit: int) -> Result:
 
 
 PARTS = [
-    Part("kill", "1,000 kill points, none loses or mixes", len(test_kill.world.STEPS), kill),
+    Part("kill", "1,000 kill points, none loses or mixes", len(world.STEPS), kill),
     Part("power loss", "10,000 states, no violation", 24, power_loss),
     Part("disk errors", "all typed, old state intact", 50, disk_errors),
     Part("damage", "10,000 cases, all found or harmless", 20, damage),
@@ -117,7 +118,7 @@ def main() -> int:
     parser.add_argument("--share", type=float, default=1.0, help="of each part's units, at least one")
     parser.add_argument("--log", type=Path, default=Path("torture.jsonl"))
     options = parser.parse_args()
-    # The index warns of every file that was damaged on purpose.
+    # Otherwise the index would log a warning for every file that is damaged on purpose.
     logging.getLogger("colsearch").setLevel(logging.ERROR)
     parts = [part for part in PARTS if options.only in (None, part.name)]
     if options.full:

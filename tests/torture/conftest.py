@@ -1,4 +1,4 @@
-"""Folders in memory: an fsync costs nothing there, and what is tested is the order of calls, not the disk."""
+"""Folders in memory, where an fsync costs nothing: the tests check the order of calls, not the disk."""
 
 import shutil
 import tempfile

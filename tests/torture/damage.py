@@ -1,4 +1,4 @@
-"""Damage to an index's files, drawn by a seed: what disks, copies and people do to bytes at rest."""
+"""Damage to the files of an index, as disks, bad copies and people cause it; a seed draws each case."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -16,8 +16,8 @@ class Damage:
 
     Attributes:
         kind: how the file was damaged.
-        name: of the file.
-        detail: where.
+        name: name of the file.
+        detail: place of the damage.
         content: the file afterwards; None for a file that is gone.
     """
 
@@ -39,7 +39,7 @@ class Damage:
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
-    """Every file of an index but the lock, by its path in the folder."""
+    """The content of every file of an index except the lock, by path in the folder."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -48,18 +48,18 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 
 def draw(number: int, files: Files, stale: Files) -> Damage:
-    """The case of this number: half of them in SQLite's file.
+    """The case with this number; half of all cases damage SQLite's file.
 
     Args:
-        files: of the index.
-        stale: of an earlier moment of it.
+        files: the files of the index.
+        stale: its files at an earlier moment.
     """
     rng = random.Random(number)
     others = sorted(name for name in files if name != SQLITE)
     while True:
         name = SQLITE if rng.random() < 0.5 else rng.choice(others)
-        kind = rng.choices(list(_KINDS), [weight for weight, _ in _KINDS.values()])[0]
-        detail, content = _KINDS[kind][1](rng, name, files, stale)
+        kind = rng.choices(list(KINDS), [weight for weight, _ in KINDS.values()])[0]
+        detail, content = KINDS[kind][1](rng, name, files, stale)
         if content != files[name]:
             return Damage(kind, name, detail, content)
 
@@ -69,7 +69,7 @@ Drawn = tuple[str, bytes | None]
 
 def _flip(rng: random.Random, name: str, files: Files, stale: Files) -> Drawn:
     content = bytearray(files[name])
-    # Much of a small file is padding: half of the flips hit a byte that is not zero.
+    # Much of a small file is padding, so half of the flips are made in bytes that are not zero.
     at = rng.randrange(len(content))
     if rng.random() < 0.5:
         while not content[at]:
@@ -137,7 +137,7 @@ def _with(content: bytes, where: slice, data: bytes) -> bytes:
     return content[: where.start] + data + content[where.start + len(data) :]
 
 
-_KINDS: dict[str, tuple[int, Callable[[random.Random, str, Files, Files], Drawn]]] = {
+KINDS: dict[str, tuple[int, Callable[[random.Random, str, Files, Files], Drawn]]] = {
     "bit flip": (50, _flip),
     "zeroed block": (15, _zeroed),
     "garbled block": (8, _garbled),

@@ -1,9 +1,9 @@
-"""What a disk may hold after a power cut, given the calls made before: POSIX, and no mercy.
+"""The states that POSIX allows a disk to be in after a power cut, given the calls made before it.
 
 A write lasts only once its file was fsynced; until then each of its 4 KiB blocks is there, or not, or in part,
-independently of all others. A name (created, renamed, removed) lasts only once its folder was fsynced; until
-then each change is there or not, of one folder in order or in any selection. SQLite's file and journal are
-files like all others.
+independently of all others. A change of a name (created, renamed, removed) lasts only once its folder was
+fsynced. Until then, either the first few changes of a folder are there, or any selection of them. SQLite's
+file and journal are treated like all other files.
 """
 
 import random
@@ -36,7 +36,7 @@ class _File:
 
 
 class Disk:
-    """A folder on a disk: what would survive, and what is still on its way."""
+    """A folder on a disk: the state that is certain to survive, and the changes that may be lost."""
 
     def __init__(self, folder: Path) -> None:
         self._files: list[_File] = []

@@ -1,4 +1,4 @@
-"""Containers and SQLite rows that are malformed, with every checksum right: what a hostile index may hold."""
+"""Malformed containers and SQLite rows with right checksums, as a hostile index may hold them."""
 
 import json
 import sqlite3
@@ -47,7 +47,7 @@ def with_arrays(path: Path, edit: Callable[[Arrays], object], meta: Mapping[str,
 
 
 def rename(folder: Path, old: str, new: str) -> None:
-    """Make SQLite name another container, with a segment's figures as the container has them."""
+    """Make SQLite name another container, and copy a segment's counts from that container."""
     change(folder, "UPDATE segments SET name = :new WHERE name = :old", old=old, new=new)
     change(folder, "UPDATE prefilters SET segment = :new WHERE segment = :old", old=old, new=new)
     change(folder, "UPDATE prefilters SET name = :new WHERE name = :old", old=old, new=new)

@@ -1,4 +1,4 @@
-"""Random bytes and structures into the readers: whatever comes out is a result or an error of ours."""
+"""Random bytes and structures for the readers, which must give a result or an error of ours."""
 
 import json
 import random
@@ -18,7 +18,7 @@ from colsearch.store.container import FIXED_BYTES, HEADER_BYTES, MAGIC, Containe
 from colsearch.store.filter import compile_where, field_rows
 from colsearch.store.schema import SCHEMA
 
-# One execution, or an exception that is not ours.
+# Runs once, and raises only what is no error of ours.
 Target = Callable[[random.Random], None]
 
 SCRAPS = [b"{", b"}", b"[", b"]", b'"', b",", b":", b"0", b"-1", b"1e9", b"9" * 25, b"null", b"true", b"\\", b"\\ud800",
@@ -26,7 +26,7 @@ SCRAPS = [b"{", b"}", b"[", b"]", b'"', b",", b":", b"0", b"-1", b"1e9", b"9" * 
 
 
 def mutated(rng: random.Random, data: bytes, n_max: int = 6) -> bytes:
-    """A few bytes changed, removed, repeated, or replaced by something that a parser knows."""
+    """The data with a few bytes changed, removed or repeated, and scraps inserted that a parser knows."""
     content = bytearray(data)
     for _ in range(rng.randrange(1, n_max)):
         at = rng.randrange(len(content) + 1)
@@ -46,7 +46,7 @@ def mutated(rng: random.Random, data: bytes, n_max: int = 6) -> bytes:
 
 
 def header_target(folder: Path) -> Target:
-    """The header of a container: as it is, or with its checksum and the file's name made right again."""
+    """A mutated header of a container; four in five have a right checksum and file name."""
     sections = [Section.of("a", np.arange(40, dtype=np.int64)), Section.of("b", np.zeros((3, 5), np.uint8))]
     name, _ = container.write(folder, ".seg", sections, {"kind": "segment", "settings": {"dim": 8}})
     whole = (folder / name).read_bytes()
@@ -152,6 +152,10 @@ def _condition(rng: random.Random, depth: int) -> Any:
     return {rng.choice(_OPERATORS): _condition(rng, depth - 1) for _ in range(rng.randrange(3))}
 
 
+# Executions of each target in `make test`, which take a few seconds.
+N_EXECUTIONS = {"segment header": 16_000, "JSONL": 100_000, "filter": 30_000}
+
+
 def targets(folder: Path) -> Iterator[tuple[str, Target]]:
     yield "segment header", header_target(folder)
     yield "JSONL", jsonl_target()
@@ -159,7 +163,7 @@ def targets(folder: Path) -> Iterator[tuple[str, Target]]:
 
 
 def fuzz(target: Target, seeds: range) -> list[str]:
-    """Run a target once for each seed; what it raised that was not ours."""
+    """Run a target once for each seed; returns the errors that were not ours."""
     found = []
     for seed in seeds:
         try:

@@ -1,4 +1,4 @@
-"""Everything a child did to the files of a folder, in order, data included."""
+"""A record of all changes that a child made to the files of a folder, in order and with their data."""
 
 import json
 import os
@@ -14,9 +14,9 @@ class Op:
     """One change to the folder.
 
     Attributes:
-        kind: mkdir, create, write, truncate, fsync, rename, unlink, or mark: the child said how far it is.
+        kind: mkdir, create, write, truncate, fsync, rename, unlink, or mark: the child reported its progress.
         path: relative to the folder.
-        offset: where the data go, or the new size.
+        offset: offset of the data in the file; for truncate, the new size.
         target: the new name of a rename.
     """
 

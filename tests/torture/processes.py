@@ -1,4 +1,4 @@
-"""Writers that contend for one index and readers that watch them, each a process of its own."""
+"""Processes that write to one index in turn, and others that read it meanwhile."""
 
 import json
 import multiprocessing
@@ -6,6 +6,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +20,52 @@ N_IDS = 12
 _FORK = multiprocessing.get_context("fork")
 
 
-def contend(folder: Path, *, seconds: float, n_writers: int = 4, n_readers: int = 4) -> dict[str, Any]:
-    """Let them work on `folder / "index"`: counts of what they did, and what was wrong.
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When the processes stop.
 
-    Every writer owns some documents and writes version after version of them. What returned is noted in a
-    file; a reader that looks later must find that version, or one that was begun since.
+    Attributes:
+        deadline: a time of the monotonic clock.
+        n_writes: number of writes by all writers together; None for as many as there is time for.
+        written: the number of writes so far, in memory that all processes share.
+    """
+
+    deadline: float
+    n_writes: int | None
+    written: Any
+
+    def count_write(self) -> None:
+        with self.written.get_lock():
+            self.written.value += 1
+
+    def go_on(self, n_reads: int | None = None) -> bool:
+        """Whether a process has more to do; a reader says how many reads it has done."""
+        if time.monotonic() >= self.deadline:
+            return False
+        if self.n_writes is None or self.written.value < self.n_writes:
+            return True
+        return n_reads is not None and n_reads < self.n_writes / 10
+
+
+def contend(
+    folder: Path, *, seconds: float, n_writes: int | None = None, n_writers: int = 4, n_readers: int = 4
+) -> dict[str, Any]:
+    """Let writers and readers work on `folder / "index"`; returns counts of their calls, and the problems.
+
+    Every writer owns some documents and writes version after version of them. It notes each finished write in
+    a file. A reader that searches later must find that version, or a newer one.
+
+    Args:
+        seconds: time limit.
+        n_writes: stop after this many writes by all writers, and a tenth as many reads by each reader.
     """
     world.create(folder / "index").close()
-    ends = time.monotonic() + seconds
+    limits = Limits(time.monotonic() + seconds, n_writes, _FORK.Value("q", 0))
     kinds: list[tuple[str, Callable[..., dict[str, Any]]]] = [("writer", _write)] * n_writers
     kinds += [("reader", _read)] * n_readers
     results = _FORK.SimpleQueue()
     processes = [
-        _FORK.Process(target=_report, args=(results, kind, work, folder, number, n_writers, ends))
+        _FORK.Process(target=_report, args=(results, kind, work, folder, number, n_writers, limits))
         for number, (kind, work) in enumerate(kinds)
     ]
     for process in processes:
@@ -56,16 +90,16 @@ def _report(results: Any, kind: str, work: Callable[..., dict[str, Any]], *argum
         results.put({"problems": [f"{kind}: {traceback.format_exc()}"]})
 
 
-def _write(folder: Path, number: int, n_writers: int, ends: float) -> dict[str, Any]:
+def _write(folder: Path, number: int, n_writers: int, limits: Limits) -> dict[str, Any]:
     rng = np.random.default_rng(number)
     versions: dict[str, int] = {}
     counts = {"writes": 0, "refused": 0}
     log = os.open(folder / f"acknowledged-{number}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    while time.monotonic() < ends:
+    while limits.go_on():
         chosen = [f"writer{number}-{n}" for n in rng.choice(N_IDS, int(rng.integers(1, 4)), replace=False)]
         documents: world.State = {id: versions.get(id, 0) + 1 for id in chosen}
         try:
-            # The lock is held from the first write to the close.
+            # The lock is held from the first write until the index is closed.
             with ColIndex.open(folder / "index", n_threads=1) as index:
                 world.put(index, documents, replace=True)
                 if rng.random() < 0.05:
@@ -77,15 +111,16 @@ def _write(folder: Path, number: int, n_writers: int, ends: float) -> dict[str, 
         versions |= {str(id): version for id, version in documents.items()}
         os.write(log, json.dumps(documents).encode() + b"\n")
         counts["writes"] += 1
+        limits.count_write()
     os.close(log)
     return counts
 
 
-def _read(folder: Path, number: int, n_writers: int, ends: float) -> dict[str, Any]:
+def _read(folder: Path, number: int, n_writers: int, limits: Limits) -> dict[str, Any]:
     problems: list[str] = []
     n_reads = 0
     with ColIndex.open(folder / "index", read_only=True, n_threads=1) as index:
-        while time.monotonic() < ends and not problems:
+        while not problems and limits.go_on(n_reads):
             problems += _complaints(folder, n_writers, _acknowledged(folder, n_writers), index)
             n_reads += 1
     return {"reads": n_reads, "problems": problems}
@@ -95,7 +130,7 @@ def _acknowledged(folder: Path, n_writers: int) -> dict[str, int]:
     versions: dict[str, int] = {}
     for number in range(n_writers):
         path = folder / f"acknowledged-{number}"
-        # A line that is being written is not acknowledged yet.
+        # A line without its end is still being written, so it acknowledges nothing yet.
         for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
             if line.endswith("\n"):
                 versions |= json.loads(line)
@@ -105,7 +140,7 @@ def _acknowledged(folder: Path, n_writers: int) -> dict[str, int]:
 def _complaints(
     folder: Path, n_writers: int, before: dict[str, int], index: ColIndex | None = None
 ) -> list[str]:
-    """What one search shows that no writer wrote, or lacks of what was acknowledged `before`."""
+    """Hits of one search that no writer wrote, and writes acknowledged `before` it that it does not show."""
     if index is None:
         with ColIndex.open(folder / "index", read_only=True, n_threads=1) as opened:
             return _complaints(folder, n_writers, before, opened)

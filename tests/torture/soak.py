@@ -1,4 +1,4 @@
-"""Everything at once for a long time in one process: what it holds of memory and descriptors must not grow."""
+"""All calls at random for a long time in one process, whose memory and open files must not grow."""
 
 import gc
 import os
@@ -14,11 +14,13 @@ from tests.support import world
 
 @dataclass(frozen=True, slots=True)
 class Soaked:
-    """Attributes:
-    n_calls: of the index.
-    slope_mb_per_hour: of resident memory, least squares over all but the first third.
-    growth_mb: of resident memory since then.
-    descriptors: open ones after the first third, and at the end.
+    """Measurements of a process that used an index for some time.
+
+    Attributes:
+        n_calls: calls of the index.
+        slope_mb_per_hour: growth of resident memory, by least squares over all but the first third.
+        growth_mb: growth of resident memory from the end of the first third to the end.
+        descriptors: open file descriptors after the first third, and at the end.
     """
 
     n_calls: int
@@ -27,19 +29,22 @@ class Soaked:
     descriptors: tuple[int, int]
 
 
-def soak(folder: Path, *, seconds: float, seed: int = 0) -> Soaked:
-    """Random calls, readers that are opened and closed, searches; every answer is compared with a dict.
+def soak(folder: Path, *, seconds: float, n_calls: int | None = None, seed: int = 0) -> Soaked:
+    """Make random calls, open and close readers, and compare every answer with a dict.
 
+    Args:
+        seconds: time limit.
+        n_calls: stop after this many calls.
     Raises: AssertionError: for a wrong answer.
     """
     rng = np.random.default_rng(seed)
     state: world.State = {}
     samples: list[tuple[float, float, int]] = []
-    n_calls = 0
+    n_done = 0
     start = time.monotonic()
     index = world.create(folder / "index")
     reader = ColIndex.open(folder / "index", read_only=True, n_threads=1)
-    while (elapsed := time.monotonic() - start) < seconds:
+    while (elapsed := time.monotonic() - start) < seconds and n_done != n_calls:
         ids: list[str | int] = [f"s{n}" for n in rng.choice(60, int(rng.integers(1, 8)), replace=False)]
         action = int(rng.integers(0, 12))
         if action < 6:
@@ -60,18 +65,18 @@ def soak(folder: Path, *, seconds: float, seed: int = 0) -> Soaked:
             index.compact()
         problem = world.mismatch(reader, state)
         assert problem is None, problem
-        n_calls += 1
-        if n_calls % 25 == 0:
+        n_done += 1
+        if n_done % 25 == 0:
             gc.collect()
             samples.append((elapsed, _resident_mb(), len(list(Path("/proc/self/fd").iterdir()))))
     index.close()
     reader.close()
     settled = np.array(samples[len(samples) // 3 :])
     slope = float(np.polyfit(settled[:, 0], settled[:, 1], 1)[0]) * 3600 if len(settled) > 2 else 0.0
-    # Descriptors go up and down by the files of a segment: the most of the first and last quarter.
+    # The count goes up and down by the files of a segment, so the maxima of two quarters are compared.
     quarter = max(1, len(settled) // 4)
     descriptors = int(settled[:quarter, 2].max()), int(settled[-quarter:, 2].max())
-    return Soaked(n_calls, slope, float(settled[-1, 1] - settled[0, 1]), descriptors)
+    return Soaked(n_done, slope, float(settled[-1, 1] - settled[0, 1]), descriptors)
 
 
 def _resident_mb() -> float:

@@ -1,4 +1,4 @@
-"""The index that torture tests damage, and what may be read of it."""
+"""The index that torture tests damage, and the rows of its SQLite file."""
 
 import sqlite3
 from contextlib import closing
@@ -10,12 +10,12 @@ from tests.support import world
 from tests.torture import damage
 from tests.torture.damage import SQLITE, Files
 
-# What a process that reads a damaged index may take beyond what it has already.
+# Address space that a process may take in addition to its present one while it reads a damaged index.
 MORE_MEMORY_BYTES = 1 << 30
 
 
 class Subject:
-    """The index that is damaged: its files now and at an earlier moment, and what each holds."""
+    """The index that is damaged: its files and state, now and at an earlier moment."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -39,14 +39,14 @@ class Subject:
 
 
 def rows_of(path: Path) -> dict[str, list[Any]] | None:
-    """All that the SQLite file says, the words of the text index included; None if it cannot be read."""
+    """All rows of the SQLite file, and the words of its text index; None if it cannot be read."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         try:
             connection.execute("CREATE VIRTUAL TABLE temp.words USING fts5vocab (main, texts, instance)")
             names = ["words", "sqlite_master"] + [
                 name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             ]
-            # A text index may hold the same words in other pages.
+            # The same words may lie in other pages of a text index.
             names = [name for name in names if name not in {"texts", "texts_data", "texts_idx"}]
             return {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in names}
         except (sqlite3.Error, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""Which files the system calls change: none while reading, and never one that has been given its name."""
+"""The files that system calls change: none while reading, and none that has its final name."""
 
 import shutil
 import sqlite3
@@ -27,7 +27,7 @@ CUTS_OR_WRITES = ptrace.WRITES | {
 
 
 def changing_calls(folder: Path, work: Callable[[], None]) -> list[tuple[str, str]]:
-    """Name and file of each call in the folder that changes one, SQLite's included."""
+    """Name and file of each call that changes a file in the folder, those of SQLite included."""
     seen: list[tuple[str, str]] = []
 
     def watch(call: ptrace.Call) -> None:
@@ -76,7 +76,7 @@ def test_a_file_that_has_its_name_is_never_written_or_cut(scratch):
 
 
 def test_opening_after_a_kill_rolls_back_and_changes_nothing_else(scratch):
-    """The one thing that opening may write: SQLite's journal of a writer that was killed is played back."""
+    """Opening may write one thing: it plays back the SQLite journal of a writer that was killed."""
     state = world.build_base(scratch / "index")
     with closing(sqlite3.connect(scratch / "index" / "index.sqlite", isolation_level=None)) as connection:
         connection.execute("PRAGMA cache_size = 0")

@@ -1,170 +1,17 @@
 """Damaged files: a typed error or the right answer, never a wrong hit, a signal or a hang; `check` finds it."""
 
-import mmap
-import os
-import resource
-import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
 
 import pytest
 
-from colsearch import ColIndex
-from colsearch.errors import ColsearchError, UnknownIdError
-from colsearch.store.check import check_folder
-from tests.support import world
-from tests.support.children import run_in_child
-from tests.support.memory import address_space_bytes
 from tests.torture import damage
-from tests.torture.damage import SQLITE, Damage
-from tests.torture.subject import MORE_MEMORY_BYTES, Subject, rows_of
+from tests.torture.damage import SQLITE
+from tests.torture.damage_cases import run_cases
+from tests.torture.subject import Subject
 
-BATCH = 50
-SECONDS = 120.0
-
-
-def wrong_answers(path: Path, states: list[world.State]) -> list[str]:
-    """Everything that an index says and that no state would say; errors of ours say nothing."""
-    try:
-        index = ColIndex.open(path, n_threads=1, read_only=True)
-    except ColsearchError:
-        return []
-    with index:
-        return [line for ask in _QUESTIONS for line in encoded_text_queries(ask, index, states)]
-
-
-Question = Callable[[ColIndex, world.State], Iterable[str]]
-
-
-def encoded_text_queries(ask: Question, index: ColIndex, states: list[world.State]) -> list[str]:
-    complaints = []
-    for state in states:
-        try:
-            complaints = list(ask(index, state))
-        except ColsearchError:
-            return []
-        if not complaints:
-            return []
-    return complaints
-
-
-def _search(index: ColIndex, state: world.State) -> Iterable[str]:
-    hits = index.search(world.QUERY, k=len(state) + 5)
-    yield from filter(None, (world.wrong_hit(hit, state) for hit in hits))
-    if len(hits) != len(state):
-        yield f"{len(hits)} hits instead of {len(state)}"
-
-
-def _filter(index: ColIndex, state: world.State) -> Iterable[str]:
-    # SQLite's word for it: damage may hide a document, but not give it another id, text or score.
-    for where in ({"version": 1}, {"$not": {"tags": "t0"}}, {"nested.id": {"$exists": True}}):
-        for hit in index.search(world.QUERY, k=99, where=where):
-            yield from filter(None, [world.wrong_hit(hit, state)])
-
-
-def _list(index: ColIndex, state: world.State) -> Iterable[str]:
-    if list(index) != list(state) or len(index) != len(state):
-        yield f"ids {list(index)}"
-
-
-def _get(index: ColIndex, state: world.State) -> Iterable[str]:
-    for id, version in state.items():
-        try:
-            document = index.get(id)
-        except UnknownIdError:
-            continue
-        if (document.id, document.text, document.metadata) != (
-            id,
-            world.text(id, version),
-            world.metadata(id, version),
-        ):
-            yield f"get({id!r}) gives {document}"
-
-
-def _rerank(index: ColIndex, state: world.State) -> Iterable[str]:
-    wanted = list(state)[:7]
-    hits = index.rerank(world.QUERY, wanted)
-    yield from filter(None, (world.wrong_hit(hit, state) for hit in hits))
-    if {hit.id for hit in hits} != set(wanted):
-        yield f"rerank of {wanted} gives {hits}"
-
-
-def _text_search(index: ColIndex, state: world.State) -> Iterable[str]:
-    snapshot = index._store.snapshot()
-    doc_nos, _ = snapshot.bm25("fjord0 fjord1 lake", 99)
-    for document in snapshot.documents(doc_nos):
-        if document.id not in state or document.text != world.text(document.id, state[document.id]):
-            yield f"the text index leads to {document}"
-
-
-_QUESTIONS: list[Question] = [_search, _filter, _list, _get, _rerank, _text_search]
-
-
-def verdict(case: Damage, path: Path, subject: Subject) -> tuple[str, list[str]]:
-    """How the case ended, and what is wrong with that."""
-    states = [subject.state]
-    if case.kind == "stale file" and case.name == SQLITE:
-        states.append(subject.stale_state)
-    with patch(
-        "colsearch.store.container.VERIFY_AT_OPEN_BYTES", 0 if sum(map(ord, case.detail)) % 2 else 64 << 20
-    ):
-        problems = wrong_answers(path, states)
-    try:
-        report = check_folder(path, deep=True)
-        found = not report.ok or (case.kind == "stale file" and bool(report.unnamed_files))
-    except ColsearchError:
-        found = True
-    if found:
-        return "found", problems
-    if case.name != SQLITE:
-        return "missed", [*problems, "check finds nothing"]
-    if rows_of(path / SQLITE) == subject.rows:
-        return "harmless", problems
-    return "missed", [*problems, "check finds nothing, but SQLite's rows are others"]
-
-
-def batch(numbers: Iterable[int], subject: Subject, folder: Path, progress: mmap.mmap) -> dict[str, Any]:
-    """Cases one after the other: how many ended how, and all that went wrong."""
-    limit = address_space_bytes() + MORE_MEMORY_BYTES
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    ends: Counter[str] = Counter()
-    wrong = []
-    for number in numbers:
-        progress[:8] = number.to_bytes(8, "little")
-        case = damage.draw(number, subject.files, subject.stale)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        case.apply(subject.files, folder)
-        end, problems = verdict(case, folder, subject)
-        ends[f"{'SQLite' if case.name == SQLITE else 'segments'}, {case.kind}: {end}"] += 1
-        wrong += [f"case {number}, {case}: {problem}" for problem in problems]
-    return {"ends": ends, "wrong": wrong}
-
-
-def run_cases(numbers: range, subject: Subject, folder: Path) -> tuple[Counter[str], list[str]]:
-    """Batches of cases, each in a child, which may die or hang without ending the test."""
-    ends: Counter[str] = Counter()
-    wrong: list[str] = []
-    progress = mmap.mmap(-1, 8)
-    todo = list(numbers)
-    while todo:
-        now = todo[:BATCH]
-        outcome = run_in_child(lambda: batch(now, subject, folder / "damaged", progress), seconds=SECONDS)
-        if outcome.kind == "ok":
-            ends.update(outcome.value["ends"])
-            wrong += outcome.value["wrong"]
-            todo = todo[BATCH:]
-            continue
-        number = int.from_bytes(progress[:8], "little")
-        case = damage.draw(number, subject.files, subject.stale)
-        ends[outcome.kind] += 1
-        wrong.append(f"case {number}, {case}: {outcome.kind} {str(outcome.value)[-600:]}")
-        # What came before it in the batch is done again: a count must not be lost.
-        todo.remove(number)
-    return ends, wrong
+# The sample has at most this many cases of each kind in SQLite's file, and as many in the other files.
+N_BIT_FLIPS, N_OTHERS, N_DRAWN = 40, 8, 1200
 
 
 @pytest.fixture(scope="module")
@@ -172,8 +19,23 @@ def subject(memory: Path) -> Subject:
     return Subject(memory)
 
 
+def sample_of_every_kind(subject: Subject) -> list[int]:
+    """The numbers of the first few cases of each kind, in SQLite's file and in the other files."""
+    drawn: Counter[tuple[str, bool]] = Counter()
+    numbers = []
+    for number in range(N_DRAWN):
+        case = damage.draw(number, subject.files, subject.stale)
+        kind = case.kind, case.name == SQLITE
+        if drawn[kind] < (N_BIT_FLIPS if case.kind == "bit flip" else N_OTHERS):
+            drawn[kind] += 1
+            numbers.append(number)
+    # A segment's file never changes, so a stale block of it is no damage and is never drawn.
+    assert len(drawn) == 2 * len(damage.KINDS) - 1 and min(drawn.values()) >= 4, drawn
+    return numbers
+
+
 def test_damage_is_seen_and_never_answers_wrong(scratch, subject):
-    n_cases = int(os.environ.get("COLSEARCH_DAMAGE_CASES", "400"))
-    ends, wrong = run_cases(range(n_cases), subject, scratch)
+    numbers = sample_of_every_kind(subject)
+    ends, wrong = run_cases(numbers, subject, scratch)
     assert not wrong, f"{len(wrong)} complaints, {ends}:\n" + "\n".join(wrong[:20])
-    assert sum(ends.values()) == n_cases
+    assert sum(ends.values()) == len(numbers)

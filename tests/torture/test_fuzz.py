@@ -3,9 +3,7 @@
 import pytest
 
 from tests.support.children import run_in_child
-from tests.torture.fuzz import fuzz, targets
-
-N_EXECUTIONS = {"segment header": 16_000, "JSONL": 100_000, "filter": 30_000}
+from tests.torture.fuzz import N_EXECUTIONS, fuzz, targets
 
 
 @pytest.mark.parametrize("name", N_EXECUTIONS)

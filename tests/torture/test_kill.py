@@ -1,4 +1,4 @@
-"""kill -9 at every system call that changes a file: acknowledged means there, anything else means not there."""
+"""kill -9 at system calls that change a file: acknowledged writes are there, and no write is half there."""
 
 import json
 import os
@@ -12,39 +12,9 @@ from colsearch.errors import IndexNotFoundError
 from tests.support import ptrace, world
 from tests.support.children import run_in_child
 from tests.support.stages import Stage, killed_at, prepare_stages
+from tests.torture.kills import state_is_one_of, sweep
 
 pytestmark = pytest.mark.skipif(not ptrace.supported(), reason="needs ptrace on x86-64 Linux")
-
-
-def sweep(scratch: Path, before: Path, step: world.Step, state: world.State, *, every: int = 1) -> int:
-    """Kill one step at each of its calls; returns the number of kill points."""
-    after = step.model(state)
-    number = n_points = 0
-    while True:
-        for torn in (False, True):
-            copy = scratch / "killed"
-            shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(before, copy)
-
-            def work() -> None:
-                with ColIndex.open(copy, n_threads=1) as index:
-                    step.run(index)
-
-            if not killed_at(work, number, torn=torn):
-                assert number > 0, "the step changed no file"
-                return n_points
-            n_points += 1
-            try:
-                _state_is_one_of(copy, [state, after])
-            except Exception as error:
-                raise AssertionError(f"{step.name}, killed at call {number}, torn: {torn}") from error
-        number += every
-
-
-def _state_is_one_of(path: Path, states: list[world.State]) -> int:
-    which = world.assert_one_of(path, states)
-    world.assert_writer_works(path, states[which])
-    return which
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +24,7 @@ def stages(memory: Path) -> list[Stage]:
 
 def test_a_kill_at_any_call_loses_nothing_acknowledged_and_shows_nothing_half_done(scratch, stages):
     n_points = run_in_child(
-        lambda: sum(sweep(scratch, *stage, every=9) for stage in stages), seconds=600
+        lambda: sum(sweep(scratch, *stage, every=12) for stage in stages), seconds=600
     ).unwrap()
     assert n_points >= 200, "the sweep no longer reaches the store's calls"
 
@@ -81,7 +51,7 @@ def test_a_killed_create_leaves_nothing_or_an_empty_index_and_can_be_repeated(sc
 
 
 def test_what_a_killed_call_acknowledged_before_is_there(scratch, stages):
-    """Several calls in one process, killed at a call chosen by a seed; each return is written to a pipe."""
+    """A process makes several calls, reports each return through a pipe, and is killed at a system call."""
     folder, _, state = stages[0]
     states = world.states_after(state, world.STEPS)
     for number in range(40, 600, 61):
@@ -99,5 +69,5 @@ def test_what_a_killed_call_acknowledged_before_is_there(scratch, stages):
         os.close(write_end)
         acknowledged = len(os.read(read_end, 1 << 16).splitlines())
         os.close(read_end)
-        outcome = run_in_child(lambda: _state_is_one_of(copy, states[acknowledged : acknowledged + 2]))
+        outcome = run_in_child(lambda: state_is_one_of(copy, states[acknowledged : acknowledged + 2]))
         assert outcome.kind == "ok", f"killed at call {number} after {acknowledged} calls: {outcome}"

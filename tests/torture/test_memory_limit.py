@@ -16,7 +16,7 @@ from tests.support.children import run_in_child
 from tests.support.memory import address_space_bytes
 
 N_DOCS = 150
-# Up to where everything fits: 150 documents of 2,000 tokens are 19 MB as floats.
+# The largest is enough for everything: 150 documents of 2,000 tokens are 19 MB as floats.
 ROOM_BYTES = [0, 1 << 14, 1 << 17, 1 << 20, *range(2 << 20, 48 << 20, 3 << 20)]
 
 # Free fragments of the heap that are smaller than the last of these stay free.
@@ -55,7 +55,7 @@ def test_too_little_memory_is_a_typed_error_and_the_next_call_works(scratch, nam
 
     def limited(room_bytes: int) -> str:
         with ColIndex.open(path, n_threads=1) as index:
-            # What a process loads once, such as kernels, is not what is tried here.
+            # Load kernels first, because the limit is to hit the call and not the loading.
             world.put(index, {"warm": 1})
             index.search(world.QUERY)
             soft, hard = resource.getrlimit(resource.RLIMIT_AS)

@@ -1,4 +1,4 @@
-"""Several processes at one index: contending writers, readers, forked and spawned workers, an ordinary user."""
+"""Several processes use one index: contending writers, readers, forked and spawned workers, any user."""
 
 import multiprocessing
 import os
@@ -20,20 +20,22 @@ NOBODY = 65534
 
 
 def test_contending_writers_lose_nothing_and_readers_see_whole_states(scratch):
-    total = run_in_child(lambda: contend(scratch, seconds=12), seconds=120).unwrap()
+    total = run_in_child(lambda: contend(scratch, seconds=100, n_writes=100), seconds=120).unwrap()
     assert not total["problems"], total["problems"][:3]
     assert total["writes"] >= 40 and total["refused"] and total["reads"] >= 40, total
 
 
 def test_a_soak_keeps_no_memory_and_no_descriptors(scratch):
-    soaked = Soaked(**run_in_child(lambda: asdict(soak(scratch, seconds=12)), seconds=120).unwrap())
+    soaked = Soaked(
+        **run_in_child(lambda: asdict(soak(scratch, seconds=100, n_calls=400)), seconds=120).unwrap()
+    )
     assert soaked.n_calls >= 100
     assert soaked.growth_mb < 20, soaked
     assert soaked.descriptors[1] <= soaked.descriptors[0] + 8, soaked
 
 
 def test_threads_that_read_while_others_write_see_whole_commits(scratch):
-    """All documents change in one call, so an answer of two versions is torn, and one that goes back is lost."""
+    """Each call changes all documents, so two versions in an answer are half a call, an older one is lost."""
     ids: list[str | int] = [f"doc{n}" for n in range(30)]
     over = threading.Event()
     problems: list[str] = []
@@ -83,14 +85,6 @@ def test_workers_take_an_index_along(scratch, method):
         with multiprocessing.get_context(method).Pool(2) as pool:
             assert pool.map(searched, [index] * 4) == [expected] * 4
         assert searched(index) == expected
-
-
-def test_a_forked_child_goes_on_with_an_open_index(scratch):
-    world.build_base(scratch / "index")
-    with ColIndex.open(scratch / "index", n_threads=2) as index:
-        expected = searched(index)
-        found = run_in_child(lambda: searched(index)).unwrap()
-        assert [tuple(pair) for pair in found] == expected
 
 
 @pytest.mark.parametrize("writes", [False, True], ids=["searching", "writing"])

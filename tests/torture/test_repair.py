@@ -1,4 +1,4 @@
-"""`repair` after any damage: what is provably good stays, what is lost is named, and the index works again."""
+"""After any damage, `repair` keeps provably good documents and names the lost ones; the index works again."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ def subject(memory: Path) -> Subject:
 
 
 def repaired_wrongly(case: Damage, path: Path, subject: Subject) -> str | None:
-    """What is wrong with the index after a repair, if anything."""
+    """The first problem with the index after a repair, or None."""
     expected = _provably_good(case, path, subject)
     report = repair_folder(path)
     if not report.ok:
@@ -45,7 +45,7 @@ def repaired_wrongly(case: Damage, path: Path, subject: Subject) -> str | None:
 
 
 def _provably_good(case: Damage, path: Path, subject: Subject) -> world.State:
-    """Live documents of which no byte is damaged, by a reading of the blocks that is not the repair's."""
+    """Live documents without a damaged byte, found by comparing blocks, unlike the repair's way."""
     if not case.name.endswith(".seg"):
         return subject.state
     whole = Segment(path.parent / "whole" / case.name)
@@ -54,7 +54,7 @@ def _provably_good(case: Damage, path: Path, subject: Subject) -> world.State:
     if case.content is None or len(case.content) != len(subject.files[case.name]):
         return others
     before = subject.files[case.name]
-    places = [n for n, (one, other) in enumerate(zip(before, case.content)) if one != other]
+    places = [n for n, (old, new) in enumerate(zip(before, case.content)) if old != new]
     if any(_section(whole.file, place) not in {"plane0", "plane1"} for place in places):
         return others
     return {
@@ -85,7 +85,7 @@ def test_a_repair_keeps_all_that_is_good_and_names_the_rest(scratch, subject):
         for number in numbers:
             case = damage.draw(number, subject.files, subject.stale)
             if case.kind == "stale file" and case.name == SQLITE:
-                # An older state, and as such undamaged.
+                # SQLite's file at an earlier moment is an older state, and undamaged.
                 continue
             path = subject.folder / "repaired"
             shutil.rmtree(path, ignore_errors=True)

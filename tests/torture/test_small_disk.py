@@ -1,4 +1,4 @@
-"""A file system of 2 MB that really fills up, mounted where only the child sees it."""
+"""A real file system of 2 MB fills up; it is mounted where only the child sees it."""
 
 import ctypes
 import errno
@@ -11,7 +11,7 @@ from colsearch.errors import ColsearchError, StorageError
 from tests.support import world
 from tests.support.children import run_in_child
 
-# The right to mount is root's, or that of whoever may make a user namespace; `make test-system` demands it.
+# Root may mount, and so may a user who may make a user namespace; `make test-system` needs one of the two.
 pytestmark = pytest.mark.system
 
 N_WRITES = 200
@@ -21,7 +21,7 @@ _RECURSIVE, _PRIVATE = 0x4000, 1 << 18
 
 
 def mount_small_disk(folder: Path, n_bytes: int) -> None:
-    """An empty file system of this size, in a mount namespace of this process alone."""
+    """Mount an empty file system of this size in a mount namespace of this process alone."""
     libc = ctypes.CDLL(None, use_errno=True)
     folder.mkdir()
     if libc.unshare(_NEW_MOUNTS) and libc.unshare(_NEW_MOUNTS | _NEW_USER):
@@ -37,7 +37,7 @@ def batch(number: int) -> world.State:
 
 
 def fill(folder: Path, *, n_bytes: int, replace: bool) -> dict[str, int]:
-    """Write until the disk was full ten times; when there is room again, delete, and write on."""
+    """Write until the disk has refused ten writes; then make room, delete, and write again."""
     mount_small_disk(folder, n_bytes)
     path = folder / "index"
     state: world.State = {}
@@ -60,7 +60,7 @@ def fill(folder: Path, *, n_bytes: int, replace: bool) -> dict[str, int]:
             if ends["refused"] >= 10:
                 break
         assert index.check(deep=True).ok
-        # Deleting takes room too, for SQLite's journal: somebody else has to make some.
+        # Deleting needs room too, for SQLite's journal, so a file that is not the index's makes room.
         (folder / "ballast").unlink()
         gone = list(state)[20:]
         index.delete(gone)
