@@ -29,7 +29,7 @@ def test_the_candidate_index_is_taken_over_until_the_covered_segments_change(ind
     index.add_vectors(cluster_documents(N_DOCS, 1, kinds), ids=range(N_DOCS))
     first = view_of(index)
     assert (len(first.covered), len(first.tail), first.can_be_hits) == (1, 0, None)
-    assert first.prefilter is not None and first.calibration is not None and first.candidates is None
+    assert first.prefilter is not None and first.stop_deviations(0.9, 10) is not None and first.candidates is None
     made = first.make_candidates(index._scorer)
     assert view_of(index, first).candidates is made
 
@@ -51,4 +51,4 @@ def test_a_view_without_a_prefilter_has_only_a_tail(index: ColIndex) -> None:
     index.add_vectors(cluster_documents(20, 1, draw_kinds(0)))
     view = view_of(index)
     assert view.covered == [] and len(view.tail) == 1
-    assert view.prefilter is None and view.calibration is None and view.candidates is None
+    assert view.prefilter is None and view.stop_deviations(0.9, 10) is None and view.candidates is None
