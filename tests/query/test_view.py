@@ -29,7 +29,11 @@ def test_the_candidate_index_is_taken_over_until_the_covered_segments_change(ind
     index.add_vectors(cluster_documents(N_DOCS, 1, kinds), ids=range(N_DOCS))
     first = view_of(index)
     assert (len(first.covered), len(first.tail), first.can_be_hits) == (1, 0, None)
-    assert first.prefilter is not None and first.stop_deviations(0.9, 10) is not None and first.candidates is None
+    assert (
+        first.prefilter is not None
+        and first.stop_deviations(0.9, 10) is not None
+        and first.candidates is None
+    )
     made = first.make_candidates(index._scorer)
     assert view_of(index, first).candidates is made
 
